@@ -1,0 +1,81 @@
+"""What is asked of the data, and what a model must know of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ancestral.errors import AncestralError, nearest
+
+Binarization = Literal["auto", "none", "threshold", "static", "dynamic"]
+Dequantization = Literal["auto", "yes", "no"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How a data set is split and prepared.
+
+    Raises ``AncestralError`` for a value out of range.
+    """
+
+    binarization: Binarization = "auto"
+    """Make pixels 0 or 1: none, threshold (at one half), static (one draw, fixed by the split seed) or dynamic
+    (a fresh draw each epoch), with the grey level as the probability of 1. auto: what the literature does."""
+    dequantize: Dequantization = "auto"
+    """Add uniform noise of one grey level, for models that are continuous densities. auto: as the model needs."""
+    validation: float = 0.05
+    """Part of the training rows held out for validation, unless the set has an official validation split."""
+    test: float = 0.15
+    """Part of the rows held out for the test, unless the set has an official test split."""
+    split_seed: int = 0
+    """Seed of the splits and of static binarization."""
+    train_limit: int = 0
+    """Train on this many rows only, drawn after the split; 0: on all."""
+
+    def __post_init__(self) -> None:
+        for field, known in (
+            ("binarization", ("auto", "none", "threshold", "static", "dynamic")),
+            ("dequantize", ("auto", "yes", "no")),
+        ):
+            value = getattr(self, field)
+            if value not in known:
+                raise AncestralError(f"{field} can't be {value!r}. {nearest(str(value), known)}")
+        for field in ("validation", "test"):
+            value = getattr(self, field)
+            if not (math.isfinite(value) and 0 <= value < 1):
+                raise AncestralError(f"{field} is a part of the rows and was {value}; give a number in [0, 1).")
+        if self.validation + self.test >= 1:
+            raise AncestralError(
+                f"validation ({self.validation}) and test ({self.test}) leave no rows to train on; "
+                "make their sum less than 1."
+            )
+        for field in ("split_seed", "train_limit"):
+            value = getattr(self, field)
+            if value < 0:
+                raise AncestralError(f"{field} was {value}; give 0 or a positive whole number.")
+
+
+@dataclass(frozen=True)
+class DataDescription:
+    """All that a model must know of the data it is given; kept in the run folder."""
+
+    shape: tuple[int, ...]
+    """One datapoint: (channels, height, width) for images, (features,) for tables."""
+    kind: Literal["binary", "levels", "continuous"]
+    """What a batch contains: 0 or 1; k / (levels - 1) for a grey level k; real values."""
+    levels: int = 0
+    """Number of grey levels of the rows as they are stored; 2 for binary rows, 0 for real values."""
+    classes: int = 0
+    """Number of classes when labels are known, else 0."""
+    offset: tuple[float, ...] = ()
+    """Tables: a batch holds (original - offset) / scale; the mean of each column over the training rows."""
+    scale: tuple[float, ...] = ()
+    """Tables: the standard deviation of each column over the training rows, 1 for a constant column."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns of a table whose file has a header."""
+
+    def __post_init__(self) -> None:
+        # A run folder's file has lists where these have tuples.
+        for field in ("shape", "offset", "scale", "columns"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))

@@ -1,0 +1,229 @@
+"""A trace: one run of a directed model, with a distribution, a value and a lazy log-density at every variable.
+
+A variable whose value is given is scored, any other is drawn. Ancestral sampling, replaying, scoring one model at
+another's values and conditioning are therefore one call, :func:`run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ancestral.errors import AncestralError, EstimatorError, GraphError, ShapeError, nearest
+
+Shape = tuple[int, ...]
+Conditional = Callable[..., "Distribution | Tensor"]
+
+
+class Estimator(Protocol):
+    """How a gradient passes a random variable: how to draw it, and what is then missing from the gradient.
+
+    ``draw`` returns a value of shape ``(*shape, *event)``, where ``shape`` is what the trace asks for.
+    ``term`` returns a tensor that broadcasts to ``[batch]``, is zero in value, and whose gradient completes the estimate of
+    ``grad E[cost]``; an estimator whose values carry the whole gradient returns ``None``.
+    """
+
+    def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor: ...
+
+    def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor | None: ...
+
+
+Estimators = Estimator | Mapping[str, Estimator]
+
+
+class Site:
+    """One random variable of one run: its distribution, its value, and who drew it (``None`` if it was given)."""
+
+    def __init__(
+        self, name: str, distribution: Distribution, value: Tensor, estimator: Estimator | None, shape: Shape
+    ) -> None:
+        self.name = name
+        self.distribution = distribution
+        self.value = value
+        self.estimator = estimator
+        self.shape = shape
+        self._log_prob: Tensor | None = None
+
+    @property
+    def log_prob(self) -> Tensor:
+        """log p(value | parents) in nats, of a shape that broadcasts to ``(*particles, batch)``.
+
+        Computed when first asked for, so a variable whose divergence is taken in closed form is never scored.
+        """
+        if self._log_prob is None:
+            check_event(self.name, self.distribution, self.value)
+            log_prob = self.distribution.log_prob(self.value)
+            if not _fits(log_prob.shape, self.shape):
+                raise ShapeError(
+                    f"log p({self.name}) has shape {tuple(log_prob.shape)}, but a log-density must have shape "
+                    f"(*particles, batch) = {self.shape}. The distribution has batch shape "
+                    f"{tuple(self.distribution.batch_shape)} and event shape {tuple(self.distribution.event_shape)}, "
+                    f"the value has shape {tuple(self.value.shape)}. Put the feature dimensions inside the "
+                    "distribution: torch.distributions.Independent(distribution, k) for k of them."
+                )
+            self._log_prob = log_prob
+        return self._log_prob
+
+
+def _fits(shape: Collection[int], whole: Shape) -> bool:
+    """Whether ``shape`` is the trailing part of ``whole`` (a size 1 stands for any)."""
+    shape = tuple(shape)
+    if len(shape) > len(whole):
+        return False
+    return all(a in (1, b) for a, b in zip(shape, whole[len(whole) - len(shape) :], strict=True))
+
+
+def check_event(name: str, distribution: Distribution, value: Tensor) -> None:
+    """Raise :class:`ShapeError` unless the value ends in the distribution's event shape: broadcasting would hide it."""
+    event = tuple(distribution.event_shape)
+    seen = tuple(value.shape[value.dim() - len(event) :]) if value.dim() >= len(event) else tuple(value.shape)
+    if seen != event:
+        raise ShapeError(
+            f"the value of {name!r} has shape {tuple(value.shape)}, which does not end in the event shape {event} of "
+            f"its {type(distribution).__name__}. Make the network's output and the data agree: one of them has the "
+            "wrong number of features."
+        )
+
+
+class Trace:
+    """One run of a model. ``trace[name]`` reads a value; ``trace.sample(name, distribution)`` draws or scores one.
+
+    Args:
+        shape: ``(*particles, batch)``, the shape of every log-density.
+        given: values of the variables that are not to be drawn.
+        estimators: who draws: one estimator for all variables, or one per name.
+        default: who draws a variable that ``estimators`` does not name.
+    """
+
+    def __init__(
+        self,
+        shape: Shape = (),
+        given: Mapping[str, Tensor] | None = None,
+        estimators: Estimators | None = None,
+        default: Estimator | None = None,
+    ) -> None:
+        self.particles_and_batch = tuple(shape)
+        self.values: dict[str, Tensor] = dict(given or {})
+        self.sites: dict[str, Site] = {}
+        self.enumerated: list[tuple[str, int]] = []
+        self._given = frozenset(self.values)
+        self._estimators = estimators
+        self._default = default if default is not None else AncestralSampling()
+
+    @property
+    def shape(self) -> Shape:
+        """``(*enumerated, *particles, batch)``: a variable that is summed over exactly adds a leading dimension."""
+        return tuple(size for _, size in reversed(self.enumerated)) + self.particles_and_batch
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.values:
+            raise GraphError(
+                f"the variable {name!r} was read before it was drawn, and no value was given for it. "
+                + nearest(name, self.values)
+            )
+        return self.values[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    @property
+    def drawn(self) -> list[str]:
+        """The names of the variables drawn in this run (the others were given), in ancestral order."""
+        return [name for name, site in self.sites.items() if site.estimator is not None]
+
+    def sample(self, name: str, distribution: Distribution | Tensor) -> Tensor:
+        """Draw ``name``, or score it where its value is given. A plain tensor is a deterministic variable.
+
+        Raises:
+            GraphError: the name was met before in this run.
+            ShapeError: the distribution's batch shape is no trailing part of ``(*particles, batch)``.
+        """
+        if name in self.sites or (name in self.values and name not in self._given):
+            raise GraphError(f"the variable {name!r} was sampled twice in one run: give every variable its own name.")
+        if isinstance(distribution, Tensor):
+            self.values[name] = distribution
+            return distribution
+        if not isinstance(distribution, Distribution):
+            raise AncestralError(
+                f"the conditional of {name!r} returned a {type(distribution).__name__}. Return a "
+                "torch.distributions.Distribution, or a Tensor for a deterministic variable."
+            )
+        if not _fits(distribution.batch_shape, self.shape):
+            raise ShapeError(
+                f"the distribution of {name!r} ({type(distribution).__name__}) has batch shape "
+                f"{tuple(distribution.batch_shape)} and event shape {tuple(distribution.event_shape)}, but the run has "
+                f"(*particles, batch) = {self.shape}. Put the feature dimensions inside the distribution: "
+                "torch.distributions.Independent(distribution, k) for k of them."
+            )
+        trailing = self.shape[len(self.shape) - len(distribution.batch_shape) :]
+        if tuple(distribution.batch_shape) != trailing:  # a size 1 must not make datapoints share one draw
+            distribution = distribution.expand(torch.Size(trailing))
+        estimator = None
+        if name not in self.values:
+            estimator = self._estimator(name)
+            value = estimator.draw(name, distribution, self)
+            check_event(name, distribution, value)
+            self.values[name] = value
+        site = Site(name, distribution, self.values[name], estimator, self.shape)
+        self.sites[name] = site
+        return site.value
+
+    def _estimator(self, name: str) -> Estimator:
+        if isinstance(self._estimators, Mapping):
+            return self._estimators.get(name, self._default)
+        return self._default if self._estimators is None else self._estimators
+
+    def missing_shape(self, distribution: Distribution) -> Shape:
+        """The sample shape that turns a draw of ``distribution`` into one of shape ``(*shape, *event)``.
+
+        A distribution that does not depend on the particles is evaluated once and drawn once per particle.
+        """
+        return self.shape[: len(self.shape) - len(distribution.batch_shape)]
+
+    def log_prob(self, names: Collection[str] | None = None) -> Tensor:
+        """The sum of log p over the named variables (all, if none are named), in nats, ``(*particles, batch)``."""
+        sites = self.sites.values() if names is None else [self.sites[name] for name in names]
+        total = torch.zeros(())
+        for i, site in enumerate(sites):
+            total = site.log_prob if i == 0 else total + site.log_prob
+        return total
+
+
+class AncestralSampling:
+    """Draws from the distribution itself, with no gradient to what it was computed from: for generation."""
+
+    def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
+        with torch.no_grad():
+            return distribution.sample(torch.Size(trace.missing_shape(distribution)))
+
+    def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor | None:
+        raise EstimatorError(
+            f"{site.name!r} was drawn by AncestralSampling, which passes no gradient; it is for generation. To "
+            "learn, use Reparameterized() or another estimator of ancestral.estimators."
+        )
+
+
+def run(
+    model: Callable[[Trace], Any],
+    given: Mapping[str, Tensor] | None = None,
+    shape: Shape = (),
+    estimators: Estimators | None = None,
+) -> Trace:
+    """Run a model once: draw each variable after its parents, score those whose values are given.
+
+    Args:
+        model: a :class:`~ancestral.Joint`, or any callable that calls ``trace.sample`` in ancestral order.
+        given: values by name. A name that the model never meets must be a variable it is conditioned on.
+        shape: ``(*particles, batch)``.
+        estimators: how variables are drawn; by default plain ancestral sampling, without gradients.
+
+    Returns:
+        The trace, whose ``values`` hold every variable and whose ``sites`` hold the random ones.
+    """
+    trace = Trace(shape, given, estimators)
+    model(trace)
+    return trace

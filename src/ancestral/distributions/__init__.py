@@ -1,0 +1,33 @@
+"""What ``torch.distributions`` lacks, and the conditionals ("heads") that turn a network's output into a distribution."""
+
+from ancestral.distributions.discretized_logistic import DiscretizedLogistic
+from ancestral.distributions.heads import (
+    Head,
+    bernoulli,
+    bernoulli_bias,
+    categorical,
+    continuous_bernoulli,
+    discretized_logistic,
+    normal,
+    one_hot,
+    standard_normal,
+)
+from ancestral.distributions.support import base_of, check_support, enumerate_support
+from ancestral.distributions.units import bits_per_dimension
+
+__all__ = [
+    "DiscretizedLogistic",
+    "Head",
+    "base_of",
+    "bernoulli",
+    "bernoulli_bias",
+    "bits_per_dimension",
+    "categorical",
+    "check_support",
+    "continuous_bernoulli",
+    "discretized_logistic",
+    "enumerate_support",
+    "normal",
+    "one_hot",
+    "standard_normal",
+]

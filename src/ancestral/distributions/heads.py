@@ -1,0 +1,285 @@
+"""Conditionals ("heads"): a network whose output is read as the parameters of a distribution.
+
+A head takes what the network takes and returns a ``torch.distributions.Distribution`` whose event holds the last
+``event_dims`` dimensions: 1 for vectors, 3 for images. A distribution with two parameters splits the network's output
+in two along the first event dimension (features, or channels).
+
+All parameters are logits or logarithms, so nothing overflows; the distributions' own argument validation is off, since
+the shapes and supports are checked by the trace and at the first batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    Distribution,
+    Independent,
+    Normal,
+    OneHotCategorical,
+)
+
+from ancestral.distributions.discretized_logistic import DiscretizedLogistic
+from ancestral.errors import AncestralError, ShapeError
+
+LOG_SCALE_LIMIT = 7.0
+"""Scales stay within exp(±7): a soft limit, so that a gradient leads back from it."""
+
+Scale = float | Literal["learned", "shared"]
+
+
+def soft_limit(value: Tensor, limit: float = LOG_SCALE_LIMIT) -> Tensor:
+    """``limit · tanh(value / limit)``: the identity near 0, never beyond ±limit, never without gradient."""
+    return limit * torch.tanh(value / limit)
+
+
+def event(distribution: Distribution, event_dims: int) -> Distribution:
+    """The last ``event_dims`` batch dimensions as one event."""
+    return Independent(distribution, event_dims, validate_args=False) if event_dims else distribution
+
+
+class Head(nn.Module):
+    """A conditional made of a network and a rule that turns its output into a distribution.
+
+    Args:
+        network: from the parents to the parameters.
+        parameters: how many parameters each component of the event has.
+        event_dims: how many trailing dimensions are one event.
+    """
+
+    parameters_per_component = 1
+
+    def __init__(self, network: nn.Module, event_dims: int = 1) -> None:
+        super().__init__()
+        self.network = network
+        self.event_dims = event_dims
+
+    def forward(self, *parents: Tensor) -> Distribution:
+        return self.distribution(self.network(*parents))
+
+    def distribution(self, output: Tensor) -> Distribution:
+        raise AncestralError(f"{type(self).__name__} does not say how to read its network's output.")
+
+    def split(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """The two halves of the output along the first event dimension."""
+        dim = output.dim() - self.event_dims
+        if output.shape[dim] % 2:
+            raise ShapeError(
+                f"the network's output has {output.shape[dim]} components in dimension {dim}, but a {type(self).__name__} "
+                "has two parameters for each: make it an even number, twice the size of the variable."
+            )
+        first, second = output.chunk(2, dim)
+        return first, second
+
+    def initialize(self, data: Tensor) -> None:
+        """Set the output's bias so that an untrained model already has the data's mean. ``data``: ``[n, *event]``."""
+        bias = output_bias(self.network)
+        start = self.unconstrained_mean(data)
+        if bias is None or start is None:
+            return
+        with torch.no_grad():
+            if bias.numel() == start.numel() * self.parameters_per_component:
+                bias[: start.numel()] = start.flatten().to(bias)
+            elif self.event_dims == 3 and bias.numel() == start.shape[0] * self.parameters_per_component:
+                bias[: start.shape[0]] = start.mean((1, 2)).to(bias)  # a convolution has one bias per channel
+
+    def unconstrained_mean(self, data: Tensor) -> Tensor | None:
+        """The network output that stands for the mean of the data, ``[*event]``, or None where there is none."""
+        return None
+
+
+def output_bias(network: nn.Module) -> Tensor | None:
+    """The bias of the last layer of a network."""
+    bias = None
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+            bias = module.bias
+    return bias
+
+
+def _log_odds(data: Tensor) -> Tensor:
+    mean = data.double().mean(0)
+    n = data.shape[0]
+    mean = (mean * n + 0.5) / (n + 1)  # half a count, so that a pixel that is never on has finite log-odds
+    return torch.log(mean) - torch.log1p(-mean)
+
+
+class BernoulliHead(Head):
+    """p(x | parents) = ∏ Bernoulli(x_i; σ(logit_i)). See :func:`bernoulli`."""
+
+    def distribution(self, output: Tensor) -> Distribution:
+        return event(Bernoulli(logits=output, validate_args=False), self.event_dims)
+
+    def unconstrained_mean(self, data: Tensor) -> Tensor | None:
+        return _log_odds(data)
+
+
+class ContinuousBernoulliHead(Head):
+    """p(x | parents) = ∏ ContinuousBernoulli(x_i; σ(logit_i)). See :func:`continuous_bernoulli`."""
+
+    def distribution(self, output: Tensor) -> Distribution:
+        return event(ContinuousBernoulli(logits=output, validate_args=False), self.event_dims)
+
+    def unconstrained_mean(self, data: Tensor) -> Tensor | None:
+        return _log_odds(data)
+
+
+class CategoricalHead(Head):
+    """The last dimension of the output holds the logits of the classes. See :func:`categorical`."""
+
+    def distribution(self, output: Tensor) -> Distribution:
+        return event(Categorical(logits=output, validate_args=False), self.event_dims)
+
+
+class OneHotHead(Head):
+    """The last dimension of the output holds the logits of the classes. See :func:`one_hot`."""
+
+    def distribution(self, output: Tensor) -> Distribution:
+        return event(OneHotCategorical(logits=output, validate_args=False), self.event_dims)
+
+
+class NormalHead(Head):
+    """See :func:`normal`."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        event_dims: int = 1,
+        scale: Scale = "learned",
+        mean: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(network, event_dims)
+        if isinstance(scale, str):
+            if scale not in ("learned", "shared"):
+                raise AncestralError(f"scale is {scale!r}: give 'learned', 'shared' or a positive number.")
+        elif not (math.isfinite(scale) and scale > 0):
+            raise AncestralError(f"scale is {scale!r}, but a standard deviation is a positive number.")
+        self.scale = scale
+        self.mean = mean
+        self.parameters_per_component = 2 if scale == "learned" else 1
+        if scale == "shared":
+            self.log_scale = nn.Parameter(torch.zeros(()))
+
+    def distribution(self, output: Tensor) -> Distribution:
+        if self.scale == "learned":
+            location, log_scale = self.split(output)
+            scale = torch.exp(soft_limit(log_scale))
+        elif self.scale == "shared":
+            location, scale = output, torch.exp(soft_limit(self.log_scale)).expand_as(output)
+        else:
+            location, scale = output, torch.full_like(output, float(self.scale))
+        if self.mean is not None:
+            location = self.mean(location)
+        return event(Normal(location, scale, validate_args=False), self.event_dims)
+
+    def unconstrained_mean(self, data: Tensor) -> Tensor | None:
+        if self.mean is None:
+            return data.double().mean(0)
+        return _log_odds(data) if self.mean is torch.sigmoid else None
+
+
+class DiscretizedLogisticHead(Head):
+    """See :func:`discretized_logistic`."""
+
+    parameters_per_component = 2
+
+    def __init__(self, network: nn.Module, event_dims: int = 1, levels: int = 256) -> None:
+        super().__init__(network, event_dims)
+        if levels < 2:
+            raise AncestralError(f"levels is {levels}, but a grey scale has at least 2.")
+        self.levels = levels
+
+    def distribution(self, output: Tensor) -> Distribution:
+        location, log_scale = self.split(output)
+        # the output 0 stands for mid-grey with a scale of about an eighth of the range
+        return event(
+            DiscretizedLogistic(location + 0.5, soft_limit(log_scale) - 2.0, self.levels), self.event_dims
+        )
+
+    def unconstrained_mean(self, data: Tensor) -> Tensor | None:
+        return data.double().mean(0) - 0.5
+
+
+def bernoulli(network: nn.Module, event_dims: int = 1) -> BernoulliHead:
+    """Binary variables from logits: log p = x·l - softplus(l)."""
+    return BernoulliHead(network, event_dims)
+
+
+def continuous_bernoulli(network: nn.Module, event_dims: int = 1) -> ContinuousBernoulliHead:
+    """A density on [0, 1] from logits. Source: Loaiza-Ganem and Cunningham (2019)."""
+    return ContinuousBernoulliHead(network, event_dims)
+
+
+def normal(
+    network: nn.Module,
+    event_dims: int = 1,
+    scale: Scale = "learned",
+    mean: Callable[[Tensor], Tensor] | None = None,
+) -> NormalHead:
+    """Normal variables with independent components.
+
+    Args:
+        network: gives the mean and, where the scale is ``"learned"``, as many log-scales after it.
+        event_dims: how many trailing dimensions are one event.
+        scale: ``"learned"`` from the parents, ``"shared"`` (one learned number), or a fixed standard deviation.
+        mean: squashes the mean, for example ``torch.sigmoid`` for pixels (Kingma and Welling, 2014, section 5).
+    """
+    return NormalHead(network, event_dims, scale, mean)
+
+
+def categorical(network: nn.Module, event_dims: int = 0) -> CategoricalHead:
+    """Class indices from logits ``[…, classes]``; with ``event_dims=1``, a vector of them from ``[…, n, classes]``."""
+    return CategoricalHead(network, event_dims)
+
+
+def one_hot(network: nn.Module, event_dims: int = 0) -> OneHotHead:
+    """One-hot vectors from logits ``[…, classes]``; with ``event_dims=1``, n of them from ``[…, n, classes]``."""
+    return OneHotHead(network, event_dims)
+
+
+def discretized_logistic(network: nn.Module, event_dims: int = 1, levels: int = 256) -> DiscretizedLogisticHead:
+    """Grey levels k/(levels - 1): see :class:`~ancestral.distributions.DiscretizedLogistic`."""
+    return DiscretizedLogisticHead(network, event_dims, levels)
+
+
+class StandardNormal(nn.Module):
+    """p(z) = N(0, I). See :func:`standard_normal`."""
+
+    location: Tensor
+    scale: Tensor
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.register_buffer("location", torch.zeros(shape), persistent=False)
+        self.register_buffer("scale", torch.ones(shape), persistent=False)
+
+    def forward(self) -> Distribution:
+        return event(Normal(self.location, self.scale, validate_args=False), self.location.dim())
+
+
+class BernoulliBias(nn.Module):
+    """p(h) = ∏ Bernoulli(h_i; σ(b_i)). See :func:`bernoulli_bias`."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(size))
+
+    def forward(self) -> Distribution:
+        return event(Bernoulli(logits=self.logits, validate_args=False), 1)
+
+
+def standard_normal(*shape: int) -> StandardNormal:
+    """The prior N(0, I) over vectors of the given size."""
+    return StandardNormal(*shape)
+
+
+def bernoulli_bias(size: int) -> BernoulliBias:
+    """Binary variables without parents: their log-odds are parameters, 0 at the start."""
+    return BernoulliBias(size)

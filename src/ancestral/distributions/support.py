@@ -1,0 +1,85 @@
+"""Supports: every value of a discrete variable, and whether data lie where a likelihood can see them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent, OneHotCategorical
+
+from ancestral.errors import AncestralError, EstimatorError
+
+MAXIMAL_SUPPORT = 65_536
+
+
+def base_of(distribution: Distribution) -> tuple[Distribution, int]:
+    """The distribution without its ``Independent`` wrappers, and how many dimensions they took into the event."""
+    dimensions = 0
+    while isinstance(distribution, Independent):
+        dimensions += distribution.reinterpreted_batch_ndims
+        distribution = distribution.base_dist
+    return distribution, dimensions
+
+
+def enumerate_support(distribution: Distribution, maximum: int = MAXIMAL_SUPPORT) -> Tensor:
+    """Every value a discrete variable can take, ``[values, *event]``.
+
+    A vector of n independent variables with K values each has K^n joint values.
+
+    Raises:
+        EstimatorError: the variable is not discrete, or has more than ``maximum`` values.
+    """
+    base, dimensions = base_of(distribution)
+    if isinstance(base, Bernoulli):
+        single = torch.tensor([0.0, 1.0], dtype=base.logits.dtype, device=base.logits.device)
+    elif isinstance(base, OneHotCategorical):
+        size = base.event_shape[0]
+        single = torch.eye(size, dtype=base.logits.dtype, device=base.logits.device)
+    elif isinstance(base, Categorical):
+        single = torch.arange(base.logits.shape[-1], device=base.logits.device)
+    elif base.has_enumerate_support and not dimensions:
+        values: Tensor = base.enumerate_support(expand=False)
+        single = values.reshape(values.shape[0], *base.event_shape)
+    else:
+        raise EstimatorError(
+            f"the values of a {type(base).__name__} can't be enumerated: it is not a discrete variable with finitely "
+            "many values. Use Reparameterized() for a continuous one."
+        )
+    event = tuple(distribution.event_shape)
+    replicated = event[:dimensions]  # the dimensions that hold independent copies of `single`
+    copies = math.prod(replicated)
+    count = single.shape[0] ** copies
+    if count > maximum:
+        raise EstimatorError(
+            f"enumerating this {type(base).__name__} takes {single.shape[0]}^{copies} values, more than {maximum}. "
+            "Use fewer variables, or an estimator that draws instead."
+        )
+    if count > 1 and copies == 1:
+        return single.reshape(single.shape[0], *event)
+    choices = torch.tensor(list(itertools.product(range(single.shape[0]), repeat=copies)), device=single.device)
+    return single[choices].reshape(count, *event)
+
+
+def check_support(name: str, distribution: Distribution, value: Tensor) -> None:
+    """Raise unless every value lies in the support of its likelihood: outside, a log-density means nothing.
+
+    Raises:
+        AncestralError: it names the variable, the likelihood, the range seen and the cure.
+    """
+    support = distribution.support
+    if support is None:
+        return
+    inside = support.check(value)
+    if bool(inside.all()):
+        return
+    base, _ = base_of(distribution)
+    cure = {
+        "Bernoulli": "Binarize the data (threshold, static or dynamic), or choose a normal or discretized-logistic likelihood.",
+        "ContinuousBernoulli": "Scale the data into [0, 1].",
+    }.get(type(base).__name__, "Choose a likelihood whose support holds the data.")
+    raise AncestralError(
+        f"{name!r} takes values outside the support of its {type(base).__name__} likelihood: seen {value.min().item():g} "
+        f"to {value.max().item():g}. {cure}"
+    )

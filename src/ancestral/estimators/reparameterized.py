@@ -1,0 +1,38 @@
+"""The reparameterisation estimator: the value is a differentiable function of parameters and noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ancestral.core import Site, Trace
+from ancestral.distributions.support import base_of
+from ancestral.errors import EstimatorError
+
+
+class Reparameterized:
+    """z = g(ε, φ) with ε free of φ, so the gradient passes through the value itself. Unbiased.
+
+    .. math:: ∇_φ E_q[f(z)] = E_ε[∇_φ f(g(ε, φ))]
+
+    Valid for variables with ``rsample``: normal, logistic, flows and others.
+
+    Raises:
+        EstimatorError: the variable can't be reparameterised; nothing is ever detached silently.
+
+    Source: Kingma and Welling (2014), section 2.4; Rezende, Mohamed and Wierstra (2014), section 3.
+    """
+
+    def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
+        if not distribution.has_rsample:
+            base, _ = base_of(distribution)
+            raise EstimatorError(
+                f"{name!r} is a {type(base).__name__}, which can't be reparameterized, so its gradient would be lost. "
+                f'Choose another estimator for it: estimators={{"{name}": Enumerate()}} sums over its values exactly.'
+            )
+        value: Tensor = distribution.rsample(torch.Size(trace.missing_shape(distribution)))
+        return value
+
+    def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor | None:
+        return None

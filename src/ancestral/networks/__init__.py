@@ -1,0 +1,7 @@
+"""Networks: how a conditional is computed."""
+
+from ancestral.networks.conv import ConvDecoder, ConvEncoder
+from ancestral.networks.maxout import Maxout
+from ancestral.networks.mlp import MLP, activation, linear, mlp
+
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "Maxout", "activation", "linear", "mlp"]

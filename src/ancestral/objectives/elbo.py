@@ -1,0 +1,159 @@
+"""The evidence lower bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from ancestral.core import Estimators, Joint, Site, Trace, run
+from ancestral.errors import AncestralError, GraphError, ShapeError, nearest
+from ancestral.objectives.expectation import average, expectation
+
+
+@dataclass
+class ElboTerms:
+    """The bound and its parts, in nats, ``[batch]`` each; the parts carry no gradient."""
+
+    elbo: Tensor
+    reconstruction: Tensor
+    """E_q[log p(x | z)]"""
+    kl: dict[str, Tensor]
+    """E_q[log q(z | …) - log p(z | …)] of each latent variable, before beta."""
+    q: Trace
+    p: Trace
+
+
+def elbo(
+    p: Callable[[Trace], Any],
+    q: Callable[[Trace], Any],
+    given: Mapping[str, Tensor],
+    particles: int = 1,
+    estimators: Estimators | None = None,
+    analytic_kl: Collection[str] = (),
+    beta: float = 1.0,
+) -> Tensor:
+    r"""The evidence lower bound of log p(x), in nats, one value per datapoint.
+
+    .. math:: L(x) = E_{q(z | x)}[\log p(x | z) + β (\log p(z) - \log q(z | x))] ≤ \log p(x)  (for β = 1)
+
+    Args:
+        p: the model, for example ``Joint({"z": prior, "x | z": decoder})``.
+        q: the approximate posterior, for example ``Joint({"z | x": encoder})``. It must draw every latent of p.
+        given: the observed values by name, each with the batch first.
+        particles: draws per datapoint.
+        estimators: how the gradient passes the latent variables; one, or one per name.
+        analytic_kl: latent variables whose divergence is taken in closed form.
+        beta: the weight of the divergences (Higgins et al., 2017).
+
+    Returns:
+        ``[batch]``, differentiable in the parameters of p and q.
+
+    Raises:
+        GraphError: q draws a variable that p does not have, p has a latent that q does not draw, or the closed-form
+            divergence is not valid because a parent of the variable in p is drawn after it in q.
+        EstimatorError, ShapeError: see :func:`~ancestral.expectation`.
+
+    Source: Kingma and Welling (2014), eq. 2 and 3.
+    """
+    return elbo_terms(p, q, given, particles, estimators, analytic_kl, beta).elbo
+
+
+def elbo_terms(
+    p: Callable[[Trace], Any],
+    q: Callable[[Trace], Any],
+    given: Mapping[str, Tensor],
+    particles: int = 1,
+    estimators: Estimators | None = None,
+    analytic_kl: Collection[str] = (),
+    beta: float = 1.0,
+) -> ElboTerms:
+    """:func:`elbo` with its parts, for those who report them. Arguments and errors are the same."""
+    parts: dict[str, Any] = {}
+
+    def cost(trace: Trace) -> Tensor:
+        scored = score(p, trace)
+        latents = trace.drawn
+        check_same_latents(scored, trace)
+        for name in analytic_kl:
+            check_analytic_kl(name, p, scored, trace)
+        kl = {
+            name: analytic_divergence(trace.sites[name], scored.sites[name])
+            if name in analytic_kl
+            else trace.sites[name].log_prob - scored.sites[name].log_prob
+            for name in latents
+        }
+        reconstruction = scored.log_prob([name for name in scored.sites if name not in kl])
+        parts.update(q=trace, p=scored, kl=kl, reconstruction=reconstruction)
+        bound = reconstruction
+        for divergence in kl.values():
+            bound = bound - beta * divergence
+        return bound
+
+    bound = expectation(cost, q, given, particles, estimators)
+    trace = parts["q"]
+
+    def averaged(value: Tensor) -> Tensor:
+        with torch.no_grad():
+            return average(value.detach().expand(trace.shape), trace)
+
+    kl = {name: averaged(value) for name, value in parts["kl"].items()}
+    return ElboTerms(bound, averaged(parts["reconstruction"]), kl, trace, parts["p"])
+
+
+def score(model: Callable[[Trace], Any], trace: Trace) -> Trace:
+    """Run ``model`` at the values of another model's trace: every density, nothing drawn."""
+    return run(model, trace.values, trace.shape)
+
+
+def check_same_latents(p: Trace, q: Trace) -> None:
+    """Every latent of p is drawn by q, and every variable drawn by q is a latent of p: else it is no bound."""
+    for name in q.drawn:
+        if name not in p.sites:
+            raise GraphError(
+                f"q draws {name!r}, which p does not have, so the bound would not bound log p(x). "
+                + nearest(name, p.sites)
+            )
+    for name in p.drawn:
+        raise GraphError(
+            f"p has the latent variable {name!r}, which is neither given nor drawn by q. "
+            + (nearest(name, q.drawn) if q.drawn else "q draws nothing.")
+        )
+
+
+def check_analytic_kl(name: str, p: Callable[[Trace], Any], scored: Trace, trace: Trace) -> None:
+    """E_q[log q(z | ·) - log p(z | ·)] is the closed-form divergence only if z's parents in p are known before z in q."""
+    if name not in trace.drawn:
+        raise GraphError(f"analytic_kl names {name!r}, which q does not draw. " + nearest(name, trace.drawn))
+    before = set(trace.values) - set(trace.drawn[trace.drawn.index(name) :])
+    if isinstance(p, Joint):
+        parents = list(p.parents[name])
+    else:  # a model with state: anything it met before the variable may be its parent
+        sites = list(scored.sites)
+        parents = sites[: sites.index(name)]
+    late = [parent for parent in parents if parent not in before]
+    if late:
+        raise GraphError(
+            f"the divergence of {name!r} has no closed form here: its parent {late[0]!r} in p is drawn after {name!r} "
+            f"in q, so it depends on {name!r}. Leave {name!r} out of analytic_kl."
+        )
+
+
+def analytic_divergence(q: Site, p: Site) -> Tensor:
+    """KL(q || p) in closed form, nats, of a shape that broadcasts to ``(*particles, batch)``."""
+    if q.distribution.event_shape != p.distribution.event_shape:
+        raise ShapeError(
+            f"{q.name!r} has event shape {tuple(q.distribution.event_shape)} in q but {tuple(p.distribution.event_shape)} "
+            "in p: they must be the same variable."
+        )
+    try:
+        return kl_divergence(q.distribution, p.distribution)
+    except NotImplementedError:
+        raise AncestralError(
+            f"no closed form is known for the divergence of {q.name!r} from {type(q.distribution).__name__} to "
+            f"{type(p.distribution).__name__}. Leave {q.name!r} out of analytic_kl."
+        ) from None
