@@ -20,10 +20,10 @@ class DataConfig:
     """
 
     binarization: Binarization = "auto"
-    """Make pixels 0 or 1: none, threshold (at one half), static (one draw, fixed by the split seed) or dynamic
-    (a fresh draw each epoch), with the grey level as the probability of 1. auto: what the literature does."""
+    """Make pixels 0 or 1: none, threshold (at one half), or draw them with the grey level as the probability
+    of 1, static (once, by the split seed) or dynamic (anew each epoch). auto: as the literature does."""
     dequantize: Dequantization = "auto"
-    """Add uniform noise of one grey level, for models that are continuous densities. auto: as the model needs."""
+    """Add uniform noise of one grey level, for continuous densities. auto: as the model needs."""
     validation: float = 0.05
     """Part of the training rows held out for validation, unless the set has an official validation split."""
     test: float = 0.15
@@ -44,7 +44,9 @@ class DataConfig:
         for field in ("validation", "test"):
             value = getattr(self, field)
             if not (math.isfinite(value) and 0 <= value < 1):
-                raise AncestralError(f"{field} is a part of the rows and was {value}; give a number in [0, 1).")
+                raise AncestralError(
+                    f"{field} is a part of the rows and was {value}; give a number in [0, 1)."
+                )
         if self.validation + self.test >= 1:
             raise AncestralError(
                 f"validation ({self.validation}) and test ({self.test}) leave no rows to train on; "

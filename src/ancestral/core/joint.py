@@ -59,7 +59,7 @@ class Joint(nn.Module):
         try:
             order = tuple(name for name in graphlib.TopologicalSorter(graph).static_order() if name in graph)
         except graphlib.CycleError as error:
-            cycle = " <- ".join(error.args[1])
+            cycle = " <- ".join(reversed(error.args[1]))  # graphlib lists parents first
             raise GraphError(f"the graph has a cycle, {cycle}: no variable of it can be drawn first.") from None
         self.variables: tuple[str, ...] = order
         """The variables it defines, each after its parents."""

@@ -131,6 +131,11 @@ class Trace:
         return name in self.values
 
     @property
+    def given(self) -> frozenset[str]:
+        """The names of the values given to this run."""
+        return self._given
+
+    @property
     def drawn(self) -> list[str]:
         """The names of the variables drawn in this run (the others were given), in ancestral order."""
         return [name for name, site in self.sites.items() if site.estimator is not None]
@@ -194,13 +199,19 @@ class Trace:
 
 
 class AncestralSampling:
-    """Draws from the distribution itself, with no gradient to what it was computed from: for generation."""
+    """Draws from the distribution itself, with no gradient to what it was computed from: for generation and evaluation.
+
+    Raises:
+        EstimatorError: a gradient was asked for after all.
+    """
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
         with torch.no_grad():
             return distribution.sample(torch.Size(trace.missing_shape(distribution)))
 
     def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor | None:
+        if not cost.requires_grad:
+            return None
         raise EstimatorError(
             f"{site.name!r} was drawn by AncestralSampling, which passes no gradient; it is for generation. To "
             "learn, use Reparameterized() or another estimator of ancestral.estimators."

@@ -88,7 +88,9 @@ class Head(nn.Module):
             if bias.numel() == start.numel() * self.parameters_per_component:
                 bias[: start.numel()] = start.flatten().to(bias)
             elif self.event_dims == 3 and bias.numel() == start.shape[0] * self.parameters_per_component:
-                bias[: start.shape[0]] = start.mean((1, 2)).to(bias)  # a convolution has one bias per channel
+                channels = self.unconstrained_mean(data.double().mean((2, 3)))  # a convolution has one bias for each
+                if channels is not None:
+                    bias[: start.shape[0]] = channels.to(bias)
 
     def unconstrained_mean(self, data: Tensor) -> Tensor | None:
         """The network output that stands for the mean of the data, ``[*event]``, or None where there is none."""
@@ -106,6 +108,11 @@ def output_bias(network: nn.Module) -> Tensor | None:
 
 def _log_odds(data: Tensor) -> Tensor:
     mean = data.double().mean(0)
+    if not bool(((mean >= 0) & (mean <= 1)).all()):
+        raise AncestralError(
+            f"the data's mean runs from {mean.min().item():g} to {mean.max().item():g}, but the mean of this likelihood "
+            "lies in [0, 1]. Scale the data into [0, 1], or choose a normal likelihood with mean=None."
+        )
     n = data.shape[0]
     mean = (mean * n + 0.5) / (n + 1)  # half a count, so that a pixel that is never on has finite log-odds
     return torch.log(mean) - torch.log1p(-mean)
@@ -128,7 +135,13 @@ class ContinuousBernoulliHead(Head):
         return event(ContinuousBernoulli(logits=output, validate_args=False), self.event_dims)
 
     def unconstrained_mean(self, data: Tensor) -> Tensor | None:
-        return _log_odds(data)
+        mean = torch.sigmoid(_log_odds(data))
+        low, high = torch.full_like(mean, -15.0), torch.full_like(mean, 15.0)
+        for _ in range(50):  # the mean rises with the logit and has no inverse in closed form: bisection
+            middle = (low + high) / 2
+            above = ContinuousBernoulli(logits=middle).mean > mean
+            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        return (low + high) / 2
 
 
 class CategoricalHead(Head):

@@ -95,6 +95,11 @@ class ConvDecoder(nn.Module):
         self.convolutions = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
+        if z.shape[-1] != self.input.in_features:
+            raise ShapeError(
+                f"the decoder takes {self.input.in_features} features, but the input has shape {tuple(z.shape)}. Make them "
+                "the size of the variable it decodes."
+            )
         lead = z.shape[:-1]
         h = self.input(z.reshape(-1, z.shape[-1])).unflatten(-1, self.start)
         x: Tensor = self.convolutions(h)

@@ -20,7 +20,7 @@ class ElboTerms:
     """The bound and its parts, in nats, ``[batch]`` each; the parts carry no gradient."""
 
     elbo: Tensor
-    reconstruction: Tensor
+    log_likelihood: Tensor
     """E_q[log p(x | z)]"""
     kl: dict[str, Tensor]
     """E_q[log q(z | …) - log p(z | …)] of each latent variable, before beta."""
@@ -87,9 +87,9 @@ def elbo_terms(
             else trace.sites[name].log_prob - scored.sites[name].log_prob
             for name in latents
         }
-        reconstruction = scored.log_prob([name for name in scored.sites if name not in kl])
-        parts.update(q=trace, p=scored, kl=kl, reconstruction=reconstruction)
-        bound = reconstruction
+        log_likelihood = scored.log_prob([name for name in scored.sites if name not in kl])
+        parts.update(q=trace, p=scored, kl=kl, log_likelihood=log_likelihood)
+        bound = log_likelihood
         for divergence in kl.values():
             bound = bound - beta * divergence
         return bound
@@ -102,7 +102,7 @@ def elbo_terms(
             return average(value.detach().expand(trace.shape), trace)
 
     kl = {name: averaged(value) for name, value in parts["kl"].items()}
-    return ElboTerms(bound, averaged(parts["reconstruction"]), kl, trace, parts["p"])
+    return ElboTerms(bound, averaged(parts["log_likelihood"]), kl, trace, parts["p"])
 
 
 def score(model: Callable[[Trace], Any], trace: Trace) -> Trace:
@@ -111,27 +111,47 @@ def score(model: Callable[[Trace], Any], trace: Trace) -> Trace:
 
 
 def check_same_latents(p: Trace, q: Trace) -> None:
-    """Every latent of p is drawn by q, and every variable drawn by q is a latent of p: else it is no bound."""
+    """Every latent of p is drawn by q, every variable drawn by q is a latent of p, and shapes agree: else it is no bound."""
     for name in q.drawn:
         if name not in p.sites:
             raise GraphError(
                 f"q draws {name!r}, which p does not have, so the bound would not bound log p(x). "
                 + nearest(name, p.sites)
             )
-    for name in p.drawn:
-        raise GraphError(
-            f"p has the latent variable {name!r}, which is neither given nor drawn by q. "
-            + (nearest(name, q.drawn) if q.drawn else "q draws nothing.")
-        )
+        mine, theirs = q.sites[name].distribution.event_shape, p.sites[name].distribution.event_shape
+        if mine != theirs:
+            raise ShapeError(
+                f"{name!r} has event shape {tuple(mine)} in q but {tuple(theirs)} in p: they must be the same variable."
+            )
+    for name, site in p.sites.items():
+        if name not in q.given and name not in q.drawn:  # a deterministic variable of q has no density
+            raise GraphError(
+                f"p has the latent variable {name!r}, which is neither given nor drawn by q. "
+                + (nearest(name, q.drawn) if q.drawn else "q draws nothing.")
+            )
+        whole = (q.particles_and_batch[-1], *site.distribution.event_shape)
+        if name in q.given and tuple(site.value.shape) != whole:
+            raise ShapeError(
+                f"the given value of {name!r} has shape {tuple(site.value.shape)}, but its "
+                f"{type(site.distribution).__name__} in p expects (batch, *event) = {whole}. Make the network's output and "
+                "the data agree: one of them has the wrong shape."
+            )
+    for name in q.given:
+        if name not in p.sites and p.values[name] is not q.values[name]:
+            raise GraphError(
+                f"a value is given for {name!r}, but its conditional in p returned a Tensor, which has no density. Return "
+                "a torch.distributions.Distribution, for example bernoulli(network)."
+            )
 
 
 def check_analytic_kl(name: str, p: Callable[[Trace], Any], scored: Trace, trace: Trace) -> None:
     """E_q[log q(z | ·) - log p(z | ·)] is the closed-form divergence only if z's parents in p are known before z in q."""
     if name not in trace.drawn:
         raise GraphError(f"analytic_kl names {name!r}, which q does not draw. " + nearest(name, trace.drawn))
-    before = set(trace.values) - set(trace.drawn[trace.drawn.index(name) :])
+    values = list(trace.values)  # in the order in which they were given, computed or drawn
+    before = values[: values.index(name)]
     if isinstance(p, Joint):
-        parents = list(p.parents[name])
+        parents = random_parents(name, p, scored)
     else:  # a model with state: anything it met before the variable may be its parent
         sites = list(scored.sites)
         parents = sites[: sites.index(name)]
@@ -143,13 +163,17 @@ def check_analytic_kl(name: str, p: Callable[[Trace], Any], scored: Trace, trace
         )
 
 
+def random_parents(name: str, p: Joint, scored: Trace) -> list[str]:
+    """The parents of a variable in p, with each deterministic one replaced by its own parents."""
+    parents = []
+    for parent in p.parents[name]:
+        deterministic = parent in p.parents and parent not in scored.sites
+        parents += random_parents(parent, p, scored) if deterministic else [parent]
+    return parents
+
+
 def analytic_divergence(q: Site, p: Site) -> Tensor:
     """KL(q || p) in closed form, nats, of a shape that broadcasts to ``(*particles, batch)``."""
-    if q.distribution.event_shape != p.distribution.event_shape:
-        raise ShapeError(
-            f"{q.name!r} has event shape {tuple(q.distribution.event_shape)} in q but {tuple(p.distribution.event_shape)} "
-            "in p: they must be the same variable."
-        )
     try:
         return kl_divergence(q.distribution, p.distribution)
     except NotImplementedError:

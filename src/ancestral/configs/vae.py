@@ -1,0 +1,122 @@
+"""The variational autoencoder's settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from ancestral.configs.data import DataConfig, DataDescription
+from ancestral.configs.training import TrainingConfig
+from ancestral.errors import AncestralError, nearest
+
+Likelihood = Literal["auto", "bernoulli", "normal", "discretized-logistic", "continuous-bernoulli"]
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """Variational autoencoder: p(x, z) = p(z) p(x | z), q(z | x) (Kingma and Welling, 2014)."""
+
+    latent: int = 50
+    """Dimensions of the latent variable z."""
+    network: Literal["mlp", "conv"] = "mlp"
+    """Multilayer perceptrons, or convolutions (images only)."""
+    hidden: tuple[int, ...] = (200, 200)
+    """Units of each hidden layer of the encoder, and of the decoder in reverse (mlp)."""
+    channels: tuple[int, ...] = (32, 64)
+    """Channels of each convolution of the encoder, and of the decoder in reverse (conv)."""
+    activation: Literal["tanh", "relu", "leaky-relu", "softplus", "silu"] = "tanh"
+    """Between the layers."""
+    likelihood: Likelihood = "auto"
+    """p(x | z); auto: bernoulli for binary data, discretized-logistic for grey levels, normal for real numbers."""
+    scale: Literal["learned", "shared"] = "learned"
+    """Standard deviation of a normal likelihood: computed by the decoder, or one learned number for all."""
+    mean: Literal["identity", "sigmoid"] = "identity"
+    """What squashes the mean of a normal likelihood."""
+    bound: Literal["elbo", "iwae"] = "elbo"
+    """What is maximised."""
+    particles: int = 1
+    """Draws of z per datapoint."""
+    beta: float = 1.0
+    """Weight of the divergence KL(q(z | x) || p(z)) (elbo)."""
+    kl_warmup: float = 0.0
+    """Epochs over which that weight rises from 0 (elbo)."""
+    free_bits: float = 0.0
+    """Nats of divergence per latent dimension that cost nothing (elbo; Kingma et al., 2016, eq. 15)."""
+
+    def __post_init__(self) -> None:
+        sizes = {"latent": (self.latent,), "hidden": self.hidden, "channels": self.channels, "particles": (self.particles,)}
+        for name, values in sizes.items():
+            if any(v < 1 for v in values):
+                raise AncestralError(f"{name} is {getattr(self, name)}, but sizes are 1 or more.")
+        for name in ("beta", "kl_warmup", "free_bits"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise AncestralError(f"{name} is {getattr(self, name)}, but it must be 0 or more.")
+        for field, options in (
+            ("network", ("mlp", "conv")),
+            ("likelihood", Likelihood.__args__),  # type: ignore[attr-defined]
+            ("scale", ("learned", "shared")),
+            ("mean", ("identity", "sigmoid")),
+            ("bound", ("elbo", "iwae")),
+        ):
+            if getattr(self, field) not in options:
+                value = str(getattr(self, field))
+                raise AncestralError(f"there is no {field} {value!r}. " + nearest(value, options))
+        if self.bound == "iwae":
+            for name in ("kl_warmup", "free_bits"):
+                if getattr(self, name):
+                    raise AncestralError(f"{name} has no effect with the iwae bound: use --bound elbo.")
+            if self.beta != 1:
+                raise AncestralError("beta has no effect with the iwae bound: use --bound elbo.")
+        if self.likelihood not in ("auto", "normal") and (self.scale != "learned" or self.mean != "identity"):
+            raise AncestralError(f"scale and mean have no effect with a {self.likelihood} likelihood: use --likelihood normal.")
+        if self.network == "mlp" and self.channels != (32, 64):
+            raise AncestralError("channels has no effect with mlp networks: use --network conv, or --hidden.")
+        if self.network == "conv" and self.hidden != (200, 200):
+            raise AncestralError("hidden has no effect with conv networks: use --channels.")
+
+    def resolve(
+        self, data: DataConfig, raw: DataDescription, usual_binarization: str
+    ) -> tuple[VAEConfig, DataConfig]:
+        """Choose the likelihood that suits the data, and the preparation of the data that suits the likelihood.
+
+        Args:
+            raw: the data as stored: binary, grey levels, or continuous.
+            usual_binarization: what the literature does with this set.
+        """
+        likelihood, binarization = self.likelihood, data.binarization
+        if binarization == "auto":
+            wants_binary = likelihood in ("auto", "bernoulli") and raw.kind == "levels"
+            usual = usual_binarization if likelihood == "auto" else "dynamic"
+            binarization = usual if wants_binary else "none"  # type: ignore[assignment]
+        binary = raw.kind == "binary" or binarization != "none"
+        if likelihood == "auto":
+            if binary:
+                likelihood = "bernoulli"
+            else:
+                likelihood = "discretized-logistic" if raw.kind == "levels" and data.dequantize != "yes" else "normal"
+            if likelihood != "normal" and (self.scale != "learned" or self.mean != "identity"):
+                raise AncestralError(
+                    f"scale and mean have no effect with the {likelihood} likelihood chosen for these data: add "
+                    "--likelihood normal."
+                )
+        density = likelihood in ("normal", "continuous-bernoulli")
+        dequantize = data.dequantize
+        if dequantize == "auto":
+            dequantize = "yes" if density and raw.kind == "levels" and not binary else "no"
+        if likelihood == "bernoulli" and not binary:
+            raise AncestralError(
+                f"a bernoulli likelihood needs binary data, but these are {raw.kind} without binarization. Use "
+                "--binarization dynamic, or --likelihood discretized-logistic."
+            )
+        if likelihood == "discretized-logistic" and (raw.kind == "continuous" or dequantize == "yes"):
+            raise AncestralError(
+                "a discretized-logistic likelihood needs grey levels, but these data are continuous. Use --likelihood normal."
+            )
+        return (
+            dataclasses.replace(self, likelihood=likelihood),
+            dataclasses.replace(data, binarization=binarization, dequantize=dequantize),
+        )
+
+
+TRAINING = TrainingConfig(epsilon=1e-4)

@@ -1,0 +1,247 @@
+"""Any pair of joint distributions p(x, z) and q(z | x) as a model with the whole contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Distribution, kl_divergence
+
+from ancestral.core import AncestralSampling, Estimators, Joint, Site, Trace, run
+from ancestral.distributions import base_of, check_support
+from ancestral.errors import AncestralError, GraphError, nearest
+from ancestral.models.contract import Batch, Player, Scalars
+from ancestral.objectives import elbo, elbo_terms, iwae
+
+Objective = Literal["elbo", "iwae"]
+Latents = Tensor | dict[str, Tensor]
+
+
+class _Mean:
+    """Takes the mean of a distribution for its value."""
+
+    def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
+        try:
+            mean = distribution.mean
+        except NotImplementedError:
+            raise AncestralError(
+                f"the mean of {name!r}, a {type(base_of(distribution)[0]).__name__}, is not known in closed form: ask for a "
+                "draw instead (sample=True, mean=False)."
+            ) from None
+        return mean.expand(*trace.missing_shape(distribution), *mean.shape)
+
+    def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor | None:
+        return None
+
+
+class LatentVariableModel(nn.Module):
+    """A model p with latent variables and an approximate posterior q, trained by a bound of log p(x).
+
+    Args:
+        p: the model, for example ``Joint({"z": prior, "x | z": decoder})``.
+        q: the approximate posterior, for example ``Joint({"z | x": encoder})``.
+        objective: ``"elbo"`` or ``"iwae"``.
+        estimators: how gradients pass the latent variables: one, or one per name.
+        particles: draws per datapoint.
+        analytic_kl: latent variables whose divergence is taken in closed form (elbo).
+        beta: weight of the divergences (elbo).
+        kl_warmup: epochs over which that weight rises from 0 (elbo).
+        free_bits: nats per latent dimension that cost nothing (elbo): the divergence of a dimension, averaged over the
+            batch, counts only above it. Needs ``analytic_kl``.
+        observed: the variable of p that holds the data.
+
+    A variable named ``y`` that is not ``observed`` and that neither p nor q draws holds the labels, one-hot with
+    ``classes`` entries.
+
+    Raises:
+        GraphError: ``observed`` is no variable of p.
+        AncestralError: a setting is out of range or has no effect with the objective.
+    """
+
+    def __init__(
+        self,
+        p: nn.Module,
+        q: nn.Module,
+        objective: Objective = "elbo",
+        estimators: Estimators | None = None,
+        *,
+        particles: int = 1,
+        analytic_kl: Collection[str] = (),
+        beta: float = 1.0,
+        kl_warmup: float = 0.0,
+        free_bits: float = 0.0,
+        observed: str = "x",
+        classes: int = 0,
+    ) -> None:
+        super().__init__()
+        if objective not in ("elbo", "iwae"):
+            raise AncestralError(f"there is no objective {objective!r}. " + nearest(str(objective), ("elbo", "iwae")))
+        if objective == "iwae" and (beta != 1 or kl_warmup or free_bits or analytic_kl):
+            raise AncestralError("beta, kl_warmup, free_bits and analytic_kl have no effect with objective='iwae'.")
+        if min(beta, kl_warmup, free_bits) < 0:
+            raise AncestralError("beta, kl_warmup and free_bits must be 0 or more.")
+        if free_bits and not analytic_kl:
+            raise AncestralError("free_bits needs the divergence of each dimension: name the variables in analytic_kl.")
+        if isinstance(p, Joint) and observed not in p.variables:
+            raise GraphError(f"the observed variable {observed!r} is none of {p}. " + nearest(observed, p.variables))
+        self.p, self.q = p, q
+        self.objective: Objective = objective
+        self.estimators = estimators
+        self.particles = particles
+        self.analytic_kl = tuple(analytic_kl)
+        self.beta, self.kl_warmup, self.free_bits = beta, kl_warmup, free_bits
+        self.observed = observed
+        self.classes = classes
+
+    # ---- learning
+
+    def players(self) -> list[Player]:
+        return [Player("model", list(self.parameters()), self.loss)]
+
+    def given(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
+        """The observed values by name."""
+        values = {self.observed: x}
+        if self._takes_labels():
+            if y is None:
+                raise AncestralError(f"{self.p} is conditioned on the labels y, but the data have none.")
+            values["y"] = F.one_hot(y, self.classes).to(x.dtype) if self.classes else y
+        return values
+
+    def _takes_labels(self) -> bool:
+        return self.observed != "y" and any("y" in joint.given for joint in (self.p, self.q) if isinstance(joint, Joint))
+
+    def loss(self, batch: Batch) -> Scalars:
+        """The negative bound, averaged over the batch, in nats per datapoint, with its parts."""
+        given = self.given(batch.x, batch.y)
+        if self.objective == "iwae":
+            return {"loss": -iwae(self.p, self.q, given, self.particles, self.estimators).mean()}
+        beta = self.beta * (min(1.0, batch.epoch / self.kl_warmup) if self.kl_warmup else 1.0)
+        terms = elbo_terms(self.p, self.q, given, self.particles, self.estimators, self.analytic_kl, beta)
+        loss = -terms.elbo.mean()
+        if self.free_bits:
+            for name in self.analytic_kl:
+                units = kl_per_unit(terms.q.sites[name].distribution, terms.p.sites[name].distribution)
+                units = units.flatten(0, -2).mean(0)
+                # Σ max(λ, KL_j) = Σ KL_j + Σ max(0, λ - KL_j): the bound already holds the first sum
+                loss = loss + beta * F.relu(self.free_bits - units).sum()
+        kl = [value.mean() for value in terms.kl.values()]
+        scalars = {"loss": loss, "reconstruction": -terms.log_likelihood.mean(), "kl": torch.stack(kl).sum()}
+        if len(terms.kl) > 1:
+            scalars |= {f"kl {name}": value.mean() for name, value in terms.kl.items()}
+        if beta != self.beta:
+            scalars["beta"] = torch.tensor(beta)
+        return scalars
+
+    def validation(self, batch: Batch) -> Scalars:
+        """The negative bound itself: no warm-up, no free bits, beta = 1."""
+        given = self.given(batch.x, batch.y)
+        if self.objective == "iwae":
+            return {"loss": -iwae(self.p, self.q, given, self.particles, self.estimators).mean()}
+        terms = elbo_terms(self.p, self.q, given, self.particles, self.estimators, self.analytic_kl)
+        kl = torch.stack([value.mean() for value in terms.kl.values()]).sum()
+        return {"loss": -terms.elbo.mean(), "reconstruction": -terms.log_likelihood.mean(), "kl": kl}
+
+    def initialize(self, data: Tensor) -> None:
+        """Let the conditional of the observed variable start at the data's mean, if it knows how."""
+        conditional = self.p.conditionals.get(self.observed) if isinstance(self.p, Joint) else None
+        if conditional is not None and hasattr(conditional, "initialize"):
+            conditional.initialize(data)
+
+    def check(self, batch: Batch) -> None:
+        """Every shape, and that the data lie in the support of their likelihood."""
+        given = self.given(batch.x, batch.y)
+        elbo(self.p, self.q, given, estimators=self.estimators, analytic_kl=self.analytic_kl)
+        with torch.no_grad():
+            trace = run(self.q, given, (1, batch.x.shape[0]))
+            sites = run(self.p, trace.values, trace.shape).sites
+        if self.observed not in sites:
+            raise GraphError(f"p never samples the observed variable {self.observed!r}. " + nearest(self.observed, sites))
+        check_support(self.observed, sites[self.observed].distribution, batch.x)
+
+    # ---- use
+
+    @torch.no_grad()
+    def sample(self, n: int, *, mean: bool = False, given: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Draw n datapoints from p by ancestral sampling, ``[n, *event]``.
+
+        Args:
+            n: how many.
+            mean: give the mean of p(x | z) for the drawn z, instead of a draw of x.
+            given: values that are not to be drawn, ``[n, …]`` each.
+        """
+        if n < 1:
+            raise AncestralError(f"n is {n}, but at least one sample must be drawn.")
+        if self._takes_labels() and "y" not in (given or {}):
+            raise GraphError(f"{self.p} is conditioned on y: pass given={{'y': ...}}.")
+        return run(self.p, given, (n,), {self.observed: _Mean()} if mean else None)[self.observed]
+
+    @torch.no_grad()
+    def log_prob(self, x: Tensor, *, particles: int = 1, y: Tensor | None = None) -> Tensor:
+        """The importance-weighted bound of log p(x) with this many particles, in nats, ``[batch]``.
+
+        A lower bound in expectation, which tends to log p(x) as particles grow (Burda et al., 2016, theorem 1).
+        """
+        return iwae(self.p, self.q, self.given(x, y), particles, AncestralSampling())
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, *, sample: bool = False, y: Tensor | None = None) -> Latents:
+        """The mean of q(z | x) (later latents at the means of earlier ones), or a draw: a tensor, or a dict of several."""
+        trace = run(self.q, self.given(x, y), (x.shape[0],), None if sample else _Mean())
+        latents = {name: trace[name] for name in trace.drawn}
+        return next(iter(latents.values())) if len(latents) == 1 else latents
+
+    @torch.no_grad()
+    def decode(self, z: Latents, *, sample: bool = False, given: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The mean of p(x | z), or a draw. ``z`` is a tensor ``[batch, …]``, or a dict by name."""
+        if isinstance(z, Tensor):
+            names = self._latents()
+            if len(names) != 1:
+                raise AncestralError(f"the model has the latent variables {', '.join(names)}: give a dict of their values.")
+            z = {names[0]: z}
+        n = next(iter(z.values())).shape[0]
+        estimators = None if sample else {self.observed: _Mean()}
+        return run(self.p, {**(given or {}), **z}, (n,), estimators)[self.observed]
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, *, y: Tensor | None = None) -> Tensor:
+        """The mean of p(x | z) at the mean of q(z | x)."""
+        others = {name: value for name, value in self.given(x, y).items() if name != self.observed}
+        return self.decode(self.encode(x, y=y), given=others)
+
+    def _latents(self) -> list[str]:
+        if isinstance(self.q, Joint):
+            return list(self.q.variables)
+        return [name for name in self._example().drawn if name != self.observed]
+
+    def latent_shape(self) -> tuple[int, ...]:
+        """The shape of one value of the only latent variable."""
+        names = self._latents()
+        if len(names) != 1:
+            raise AncestralError(f"the model has the latent variables {', '.join(names)}, not a single one.")
+        return tuple(self._example()[names[0]].shape[1:])
+
+    def likelihood(self) -> str:
+        """The name of p(x | …), for people to read."""
+        return type(base_of(self._example().sites[self.observed].distribution)[0]).__name__
+
+    def _example(self) -> Trace:
+        """One run of p that leaves the random stream as it was."""
+        device = next((p.device for p in self.parameters()), torch.device("cpu"))
+        given = {"y": torch.zeros(1, *[self.classes] * bool(self.classes), device=device)} if self._takes_labels() else {}
+        with torch.random.fork_rng(), torch.no_grad():
+            return run(self.p, given, (1,))
+
+    def extra_repr(self) -> str:
+        return f"objective={self.objective}, particles={self.particles}"
+
+
+def kl_per_unit(q: Distribution, p: Distribution) -> Tensor:
+    """KL(q || p) of each component of a factorised variable, nats, ``[…, *event]``."""
+    q, dims = base_of(q)
+    p, p_dims = base_of(p)
+    if dims != p_dims or not dims:
+        raise AncestralError("the divergence per dimension needs factorised distributions (torch.distributions.Independent).")
+    return kl_divergence(q, p)
