@@ -39,6 +39,8 @@ class Joint(nn.Module):
             name, parents = _parse(key)
             if name in graph:
                 raise GraphError(f"the variable {name!r} has two conditionals: keep one of them.")
+            if hasattr(nn.ModuleDict(), name):
+                raise GraphError(f"{name!r} is a name that torch's modules use themselves: give the variable another.")
             if not callable(conditional):
                 raise GraphError(
                     f"the conditional of {name!r} is a {type(conditional).__name__}, which can't be called. Give a "
@@ -48,6 +50,9 @@ class Joint(nn.Module):
         outside = list(dict.fromkeys(p for parents in graph.values() for p in parents if p not in graph))
         if given is not None:
             declared = list(given)
+            for name in declared:
+                if name in graph:
+                    raise GraphError(f"the variable {name!r} is both given and defined: keep one of them.")
             for parent in outside:
                 if parent not in declared:
                     child = next(name for name, parents in graph.items() if parent in parents)

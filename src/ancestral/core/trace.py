@@ -210,7 +210,7 @@ class AncestralSampling:
             return distribution.sample(torch.Size(trace.missing_shape(distribution)))
 
     def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor | None:
-        if not cost.requires_grad:
+        if not site.log_prob.requires_grad:  # what it was drawn from has no parameters to learn
             return None
         raise EstimatorError(
             f"{site.name!r} was drawn by AncestralSampling, which passes no gradient; it is for generation. To "

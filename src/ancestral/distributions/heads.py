@@ -62,7 +62,9 @@ class Head(nn.Module):
         self.event_dims = event_dims
 
     def forward(self, *parents: Tensor) -> Distribution:
-        return self.distribution(self.network(*parents))
+        output = self.network(*parents)
+        # a log-density sums hundreds of terms: in 16 bits it would lose the digits that learning needs
+        return self.distribution(output.float() if output.dtype in (torch.bfloat16, torch.float16) else output)
 
     def distribution(self, output: Tensor) -> Distribution:
         raise AncestralError(f"{type(self).__name__} does not say how to read its network's output.")

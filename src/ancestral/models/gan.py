@@ -77,7 +77,7 @@ class GAN(nn.Module):
         with torch.no_grad():
             fake_x = self.generator(self.noise(n))
         # one pass over both halves costs less than two
-        real, fake = self.discriminator(torch.cat([batch.x, fake_x])).split([n, n])
+        real, fake = self.discriminator(torch.cat([batch.x, fake_x.to(batch.x)])).float().split([n, n])
         return {
             "loss": discriminator_loss(real, fake).mean(),
             "accuracy on data": (real > 0).float().mean(),
@@ -86,7 +86,7 @@ class GAN(nn.Module):
 
     def generator_loss(self, batch: Batch) -> Scalars:
         """-log D(G(z)), or log(1 - D(G(z)))."""
-        fake = self.discriminator(self.generator(self.noise(batch.x.shape[0])))
+        fake = self.discriminator(self.generator(self.noise(batch.x.shape[0]))).float()
         return {"loss": generator_loss(fake, self.config.generator_loss).mean()}
 
     def initialize(self, data: Tensor) -> None:

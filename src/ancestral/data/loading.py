@@ -1,0 +1,111 @@
+"""From a name or a path to a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.configs.data import DataConfig
+from ancestral.data.catalogue import named_sets
+from ancestral.data.dataset import Dataset, Rows, Split
+from ancestral.data.files import FORMS, read_path
+from ancestral.data.named import READERS
+from ancestral.data.raw import Raw
+from ancestral.data.splitting import block_split, limited, random_split
+from ancestral.errors import AncestralError, nearest
+
+_DEFAULT = DataConfig()
+
+
+def load(name: str | Path, config: DataConfig = _DEFAULT) -> Dataset:
+    """A named set, or the user's own file or folder, split and prepared as ``config`` says.
+
+    Named sets are looked for in the folder that the environment variable ``ANCESTRAL_DATA`` names, then in
+    the user's cache, and are downloaded otherwise. A name goes before a file of the same name; write
+    ``./mnist`` for the file.
+
+    Raises ``AncestralError`` for an unknown name, a file that can't be read, rows that are no data set, or a
+    preparation that contradicts the data.
+    """
+    text = str(name)
+    if text in READERS:
+        return assemble(text, READERS[text](), config)
+    path = Path(text).expanduser()
+    if path.exists():
+        return assemble(text, read_path(path), config)
+    if path.suffix or len(path.parts) > 1:
+        raise AncestralError(
+            f"There is no file or folder {text}. Give a path to {FORMS}, or the name of a data set."
+        )
+    raise AncestralError(
+        f"There is no data set {text!r}. {nearest(text, [known.name for known in named_sets()])} "
+        f"Or give a path to {FORMS}."
+    )
+
+
+def assemble(name: str, raw: Raw, config: DataConfig) -> Dataset:
+    """Split what was read."""
+    n = len(raw.train.x)
+    if raw.video:
+        train, validation, test = block_split(n, config)
+    else:
+        train, validation, test = random_split(n, config, raw.validation is not None, raw.test is not None)
+    train = limited(train, config)
+    sources = [raw.train, raw.validation or raw.train, raw.test or raw.train]
+    if raw.validation is not None:
+        validation = np.arange(len(raw.validation.x))
+    if raw.test is not None:
+        test = np.arange(len(raw.test.x))
+
+    offset: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    if raw.standardize:
+        mean, deviation = _moments(raw.train.x, train)
+        offset, scale = tuple(mean.tolist()), tuple(deviation.tolist())
+        sources = [Rows(rows.x, rows.y, _Standardize(mean, deviation)) for rows in sources]
+    labels = [rows.y for rows in sources if rows.y is not None]
+    return Dataset(
+        name,
+        train=Split(sources[0], train),
+        validation=Split(sources[1], validation),
+        test=Split(sources[2], test),
+        requested=config,
+        levels=raw.levels,
+        usual_binarization=raw.usual_binarization,
+        classes=max((int(y.max()) + 1 for y in labels), default=0),
+        offset=offset,
+        scale=scale,
+        columns=raw.columns,
+        note=raw.note,
+    )
+
+
+@dataclass(frozen=True)
+class _Standardize:
+    """``(x - mean) / deviation`` in double precision, then single: large columns (dates) lose nothing."""
+
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+    def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
+        return ((rows - self.mean) / self.deviation).astype(np.float32)
+
+
+def _moments(x: NDArray[Any], index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each column over the training rows, a piece of the file at a time."""
+    step = max(1, 2**22 // x.shape[1])
+    pieces = [index[begin : begin + step] for begin in range(0, len(index), step)]
+    mean = np.zeros(x.shape[1])
+    variance = np.zeros(x.shape[1])
+    for piece in pieces:
+        mean += x[piece].sum(axis=0, dtype=np.float64) / len(index)
+    for piece in pieces:
+        variance += np.square(x[piece] - mean).sum(axis=0) / len(index)
+    deviation = np.sqrt(variance)
+    # Rounding in the mean leaves a constant column a deviation of a few units in the last place.
+    constant = deviation <= 1e-12 * np.abs(mean)
+    return mean, np.where(constant, 1.0, deviation)

@@ -1,0 +1,81 @@
+"""Which rows are for training, validation and test: a function of the seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.configs.data import DataConfig
+
+Index = NDArray[np.int64]
+
+BLOCKS = 10
+"""Number of contiguous blocks in which frames of a video are held out for each split."""
+
+
+_STREAMS = ("split", "limit", "order", "fresh noise", "fixed noise")
+
+
+def stream(purpose: str, *numbers: int) -> np.random.Generator:
+    """Random numbers that are a function of the purpose and the numbers alone; no two purposes share any."""
+    return np.random.Generator(np.random.SFC64([_STREAMS.index(purpose), len(numbers), *numbers]))
+
+
+def _counts(n: int, config: DataConfig, has_validation: bool, has_test: bool) -> tuple[int, int]:
+    """Rows held out for validation and test: at least one for a part that was asked for, if rows allow."""
+
+    def count(part: float, left: int) -> int:
+        return min(max(1, round(part * n)), left) if part > 0 else 0
+
+    test = 0 if has_test else count(config.test, n - 1)
+    validation = 0 if has_validation else count(config.validation, n - 1 - test)
+    return validation, test
+
+
+def random_split(
+    n: int, config: DataConfig, has_validation: bool = False, has_test: bool = False
+) -> tuple[Index, Index, Index]:
+    """Rows ``0..n-1`` of train, validation and test, drawn at random, each in the order of the file.
+
+    A split that comes from elsewhere (``has_validation``, ``has_test``) takes no rows here.
+    """
+    validation, test = _counts(n, config, has_validation, has_test)
+    order = stream("split", config.split_seed).permutation(n)
+    return (
+        np.sort(order[validation + test :]),
+        np.sort(order[test : validation + test]),
+        np.sort(order[:test]),
+    )
+
+
+def block_split(n: int, config: DataConfig) -> tuple[Index, Index, Index]:
+    """Frames of a video: validation and test are contiguous blocks among the training frames.
+
+    Adjoining frames of a video are near copies of each other, so that random frames would put copies of the
+    training frames into the test.
+    """
+    validation, test = _counts(n, config, has_validation=False, has_test=False)
+    generator = stream("split", config.split_seed)
+    blocks: list[tuple[int, int]] = []  # (split, length)
+    for split, frames in ((1, validation), (2, test)):
+        count = min(BLOCKS, frames)
+        blocks += [(split, frames // count + (block < frames % count)) for block in range(count)]
+    train = n - validation - test
+    # Training frames fill the gaps before, between and after the blocks.
+    cuts = np.sort(generator.integers(0, train + 1, len(blocks)))
+    gaps = np.diff(cuts, prepend=0, append=train)
+    owner: list[NDArray[Any]] = [np.zeros(gaps[-1], np.int64)]
+    for gap, block in zip(gaps[:-1], generator.permutation(len(blocks)), strict=True):
+        split, length = blocks[block]
+        owner += [np.zeros(gap, np.int64), np.full(length, split)]
+    splits = np.concatenate(owner)
+    return np.flatnonzero(splits == 0), np.flatnonzero(splits == 1), np.flatnonzero(splits == 2)
+
+
+def limited(train: Index, config: DataConfig) -> Index:
+    """At most ``train_limit`` of the training rows, drawn at random, in the order of the file."""
+    if config.train_limit == 0 or config.train_limit >= len(train):
+        return train
+    return np.sort(stream("limit", config.split_seed).permutation(train)[: config.train_limit])

@@ -1,0 +1,402 @@
+"""Runs: train a model, find it again, use it. The same from Python and from the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+import ancestral.data
+from ancestral.configs import MODELS, DataConfig, DataDescription, ModelConfig, TrainingConfig
+from ancestral.data import Dataset
+from ancestral.errors import AncestralError, nearest
+from ancestral.evaluation import Figure, active_units, evaluate
+from ancestral.models import BUILDERS, LatentVariableModel
+from ancestral.training import RunFolder, Training
+from ancestral.training.checkpoint import has_checkpoint, load_weights, read_checkpoint
+from ancestral.training.folder import write_atomically
+from ancestral.training.loop import choose_device
+from ancestral.training.progress import Reporter, Silent
+from ancestral.training.trackers import make_tracker
+
+OWN = "own"
+"""The name in config.toml of a model that is the user's own."""
+
+Settings = TypeVar("Settings", DataConfig, TrainingConfig, DataDescription, Any)
+
+
+class Run:
+    """A trained model with its data, settings and folder.
+
+    ``run.model`` has the model's own methods: ``sample``, ``log_prob``, ``encode``, ``decode``, ``reconstruct``.
+    """
+
+    def __init__(
+        self, folder: RunFolder, model: nn.Module, config: dict[str, Any], which: str, data: Dataset | None = None
+    ) -> None:
+        self.folder = folder
+        self.path = folder.path
+        self.model = model
+        self.config = config
+        self.which = which
+        """The checkpoint the weights come from: ``best`` or ``last``."""
+        self._data = data
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data it was trained on, prepared as it was.
+
+        Raises:
+            AncestralError: they can't be found, or are not those it was trained on.
+        """
+        if self._data is not None:
+            return self._data
+        return reload_data(self.config)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl."""
+        return list(self.folder.metrics())
+
+    def evaluate(self, particles: int = 100, split: str = "test", **options: Any) -> list[Figure]:
+        """Bounds of log p(x) and active units on held-out data; see :func:`ancestral.evaluation.evaluate`."""
+        figures = evaluate(self.model, self.data, particles, split, **options)
+        assert_latent = self.model
+        if isinstance(assert_latent, LatentVariableModel):
+            figures += active_units(assert_latent, self.data, split)
+        return figures
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}: {self.config['model']} on {self.config['data']}, {self.which} weights)"
+
+
+def train(
+    model: str | nn.Module,
+    data: str | os.PathLike[str] | Dataset,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a model and return its run.
+
+    Args:
+        model: a name (``"vae"``, ``"gan"``), or a model of your own, such as a ``LatentVariableModel``.
+        data: the name of a set, the path of your own file or folder, or a ``Dataset``.
+        out: the run folder; by default a new one under ``runs/``.
+        reporter: hears of the progress; by default nobody does.
+        **settings: fields of the model's config (named models), ``DataConfig`` and ``TrainingConfig``.
+
+    Raises:
+        AncestralError: unknown model, data or setting, or data that do not suit the model.
+    """
+    if isinstance(model, str) and model not in MODELS:
+        raise AncestralError(
+            f"there is no model {model!r}. " + nearest(model, MODELS) + " Or give a LatentVariableModel of your own."
+        )
+    name = model if isinstance(model, str) else OWN
+    kinds: list[type] = [*([MODELS[name][0]] if name in MODELS else []), DataConfig, TrainingConfig]
+    fields = {field.name: kind for kind in kinds for field in dataclasses.fields(kind)}
+    for key in settings:
+        if key not in fields:
+            raise AncestralError(f"there is no setting {key!r} for {name}. " + nearest(key, fields))
+    chosen = {kind: {key: value for key, value in settings.items() if fields[key] is kind} for kind in kinds}
+    training = dataclasses.replace(
+        MODELS[name][1] if name in MODELS else TrainingConfig(), **_tuples(chosen[TrainingConfig])
+    )
+    data_config = DataConfig(**chosen[DataConfig])
+    model_config = MODELS[name][0](**_tuples(chosen[kinds[0]])) if name in MODELS else None
+    return fit(model if isinstance(model, nn.Module) else name, data, model_config, data_config, training, out, reporter)
+
+
+def fit(
+    model: str | nn.Module,
+    data: str | os.PathLike[str] | Dataset,
+    model_config: ModelConfig | None,
+    data_config: DataConfig,
+    training: TrainingConfig,
+    out: str | os.PathLike[str] | None = None,
+    reporter: Reporter | None = None,
+) -> Run:
+    """:func:`train` with its settings in three dataclasses."""
+    reporter = reporter or Silent()
+    given = data if isinstance(data, Dataset) else None
+    dataset = given if given is not None else ancestral.data.load(os.fspath(data), data_config)  # type: ignore[arg-type]
+    name = model if isinstance(model, str) else OWN
+    if model_config is not None:
+        asked = dataset.requested if given is not None else data_config
+        raw = dataset.prepared(binarization="none", dequantize="no").description
+        model_config, data_config = model_config.resolve(asked, raw, dataset.usual_binarization)
+        dataset = dataset.prepared(data_config.binarization, data_config.dequantize)
+    data_config = dataset.config
+    torch_state = torch.get_rng_state()
+    try:
+        torch.manual_seed(training.seed)
+        network = model if isinstance(model, nn.Module) else BUILDERS[name](model_config, dataset.description)
+        if training.seed < 0:
+            raise AncestralError("seed must be 0 or more.")
+        folder = RunFolder(out if out is not None else _new_place(name, dataset.name))
+        config: dict[str, Any] = {
+            "model": name,
+            "data": str(Path(os.fspath(data)).resolve()) if given is None and dataset.name != data else dataset.name,
+            "in_memory": given is not None and given.name not in _names(),
+            "settings": dataclasses.asdict(model_config) if model_config is not None else {},
+            "data_settings": dataclasses.asdict(data_config),
+            "training": dataclasses.asdict(training),
+            "description": dataclasses.asdict(dataset.description),
+        }
+        trainer = Training(network, dataset, training, folder, reporter)
+        folder.create(config)
+        folder.write_json("environment.json", environment(dataset))
+        trainer.trackers = [make_tracker(tracker, folder.path) for tracker in training.trackers]
+        _announce(reporter, name, network, dataset, config)
+        return _finish(trainer, folder, config, dataset, reporter)
+    finally:
+        torch.set_rng_state(torch_state)
+
+
+def resume(
+    path: str | os.PathLike[str],
+    model: nn.Module | None = None,
+    data: Dataset | None = None,
+    reporter: Reporter | None = None,
+) -> Run:
+    """Continue an interrupted run; on the CPU the result is bit-identical to never having stopped.
+
+    Args:
+        path: the run folder.
+        model: needed if the run's model is your own: build it as you did for training.
+        data: needed if you trained on a ``Dataset`` made in memory.
+
+    Raises:
+        AncestralError: no run folder, a damaged checkpoint, or data that have changed.
+    """
+    reporter = reporter or Silent()
+    folder = RunFolder(path)
+    config = folder.config()
+    dataset = data if data is not None else reload_data(config)
+    training = parse(TrainingConfig, config.get("training", {}), folder.config_file)
+    torch_state = torch.get_rng_state()
+    try:
+        torch.manual_seed(training.seed)
+        network = _build(config, folder, model)
+        trainer = Training(network, dataset, training, folder, reporter)
+        if has_checkpoint(folder.checkpoint("last")):
+            trainer.restore()
+            if trainer.progress.finished and trainer.progress.step >= trainer.total:
+                reporter.say(f"{folder.path} is already done: {trainer.progress.finished}.")
+        else:
+            reporter.say("no checkpoint yet: starting from the beginning.")
+            folder.metrics_file.unlink(missing_ok=True)
+        trainer.trackers = [make_tracker(tracker, folder.path) for tracker in training.trackers]
+        return _finish(trainer, folder, config, dataset, reporter)
+    finally:
+        torch.set_rng_state(torch_state)
+
+
+def load(
+    path: str | os.PathLike[str],
+    model: nn.Module | None = None,
+    data: Dataset | None = None,
+    which: str = "auto",
+    device: str = "cpu",
+) -> Run:
+    """Find a run again.
+
+    Args:
+        path: the run folder.
+        model: needed if the run's model is your own: build it as you did for training.
+        data: needed if you trained on a ``Dataset`` made in memory and want it.
+        which: ``"best"`` or ``"last"`` weights; ``"auto"`` takes the averaged weights if the run keeps them, else the best
+            if it was validated, else the last.
+        device: where the model goes.
+
+    Raises:
+        AncestralError: no run folder, no or damaged checkpoint, or a model of another architecture.
+    """
+    if which not in ("auto", "best", "last"):
+        raise AncestralError(f"there is no checkpoint {which!r}. " + nearest(which, ("auto", "best", "last")))
+    folder = RunFolder(path)
+    config = folder.config()
+    network = _build(config, folder, model)
+    chosen = which
+    if which == "auto":
+        chosen = "best" if has_checkpoint(folder.checkpoint("best")) else "last"
+    place = folder.checkpoint(chosen)
+    if not has_checkpoint(place):
+        other = "last" if chosen == "best" else "best"
+        instead = f" It has one called {other!r}." if has_checkpoint(folder.checkpoint(other)) else ""
+        raise AncestralError(
+            f"{folder.path} has no checkpoint {chosen!r}.{instead} A run that stopped before its first checkpoint starts "
+            f"again with `ancestral resume {folder.path}`."
+        )
+    parts, _ = read_checkpoint(place)
+    load_weights(network, parts.get("average", parts["model"]), place)
+    network.to(choose_device(device)).eval()
+    return Run(folder, network, config, chosen, data)
+
+
+def _build(config: Mapping[str, Any], folder: RunFolder, model: nn.Module | None) -> nn.Module:
+    name = config.get("model")
+    if name == OWN:
+        if model is None:
+            raise AncestralError(
+                f"{folder.path} holds a model of your own, which only your code can build: pass model=... (from the command "
+                "line, --model FILE.py:NAME)."
+            )
+        return model
+    if name not in MODELS:
+        raise AncestralError(f"{folder.config_file} names the model {name!r}. " + nearest(str(name), MODELS))
+    if model is not None:
+        raise AncestralError(f"{folder.path} holds a {name}, which needs no model of yours: leave model out.")
+    settings = parse(MODELS[name][0], config.get("settings", {}), folder.config_file)
+    return BUILDERS[name](settings, parse(DataDescription, config.get("description", {}), folder.config_file))
+
+
+def reload_data(config: Mapping[str, Any]) -> Dataset:
+    """The data of a run, prepared as they were."""
+    if config.get("in_memory"):
+        raise AncestralError("the run was trained on data made in memory: pass them again, data=....")
+    dataset = ancestral.data.load(config["data"], parse(DataConfig, config.get("data_settings", {}), Path("config.toml")))
+    description = parse(DataDescription, config.get("description", {}), Path("config.toml"))
+    if dataset.description != description:
+        raise AncestralError(
+            f"the data {config['data']} are not those of the run: they are {dataset.description}, but it was trained on "
+            f"{description}. Put the old data back."
+        )
+    return dataset
+
+
+def parse(kind: type[Settings], values: Mapping[str, Any], where: Path) -> Settings:
+    """A settings dataclass from a table of a TOML file; unknown keys and wrong types are errors."""
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    default = {name: field.default for name, field in known.items()}
+    for key, value in values.items():
+        if key not in known:
+            raise AncestralError(f"{where}: there is no setting {key!r}. " + nearest(key, known))
+        expected = default[key]
+        if expected is not dataclasses.MISSING and not _same_kind(value, expected):
+            raise AncestralError(f"{where}: {key} is {value!r}, but must be like {expected!r}.")
+    try:
+        return kind(**_tuples(values))
+    except TypeError as error:
+        raise AncestralError(f"{where}: {error}.") from None
+
+
+def _same_kind(value: object, example: object) -> bool:
+    if isinstance(example, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(example, bool)
+    if isinstance(example, float):
+        return isinstance(value, int | float)
+    if isinstance(example, tuple):
+        return isinstance(value, list | tuple)
+    return isinstance(value, type(example))
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def _names() -> list[str]:
+    return [named.name for named in ancestral.data.named_sets()]
+
+
+def _new_place(model: str, data: str) -> Path:
+    stem = f"{model}-{Path(data).stem}"
+    return next(place for place in _places(stem) if not place.exists())
+
+
+def _places(stem: str) -> Iterator[Path]:
+    number = 1
+    while True:
+        yield Path("runs") / f"{stem}-{number}"
+        number += 1
+
+
+def _announce(reporter: Reporter, name: str, model: nn.Module, data: Dataset, config: Mapping[str, Any]) -> None:
+    count = sum(parameter.numel() for parameter in model.parameters())
+    reporter.say(f"{name}: {count:,} parameters" + (f", {model.p}" if isinstance(model, LatentVariableModel) else ""))
+    if isinstance(model, LatentVariableModel):
+        reporter.say(f"likelihood p({model.observed} | ...): {model.likelihood()}")
+    settings, note = data.config, f" ({data.note})" if data.note else ""
+    reporter.say(
+        f"{data.name}{note}: {len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test rows of "
+        f"shape {data.description.shape}; binarization {settings.binarization}, dequantize {settings.dequantize}"
+    )
+
+
+def _finish(trainer: Training, folder: RunFolder, config: dict[str, Any], data: Dataset, reporter: Reporter) -> Run:
+    progress = trainer.run()
+    write_atomically(folder.path / "MODEL_CARD.md", model_card(config, data, trainer).encode())
+    if not progress.finished:
+        reporter.say(f"interrupted at epoch {progress.step / trainer.steps_per_epoch:.1f}, all saved.")
+        return Run(folder, trainer.model.eval(), config, "last", data)
+    reporter.say(f"{progress.finished}, {progress.seconds:.0f} s")
+    own = trainer.model if config["model"] == OWN else None
+    return load(folder.path, own, data, device=trainer.device)
+
+
+def environment(data: Dataset) -> dict[str, Any]:
+    """What a run depends on besides its settings."""
+    packages = {}
+    for package in ("ancestral", "torch", "numpy", "safetensors"):
+        try:
+            packages[package] = version(package)
+        except PackageNotFoundError:
+            packages[package] = "unknown"
+    return {
+        "versions": {"python": platform.python_version(), **packages},
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cuda": torch.version.cuda,
+        "threads": torch.get_num_threads(),
+        "git": _git_commit(),
+        "command": sys.argv,
+        "data": {
+            "name": data.name,
+            "note": data.note,
+            **{split: {"rows": len(getattr(data, split)), "digest": data.digest(split)} for split in ("train", "test")},
+        },
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the working directory, if it is in a repository."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def model_card(config: Mapping[str, Any], data: Dataset, trainer: Training) -> str:
+    """What the model is, in words."""
+    progress = trainer.progress
+    model = trainer.model
+    lines = [f"# {config['model']} on {data.name}", ""]
+    if isinstance(model, LatentVariableModel):
+        lines += [f"- Model: `{model.p}`, objective {model.objective}, likelihood {model.likelihood()}"]
+    lines += [
+        f"- Parameters: {sum(parameter.numel() for parameter in model.parameters()):,}",
+        f"- Data: {data.name}, {len(data.train):,} training rows of shape {data.description.shape}, binarization "
+        f"{data.config.binarization}, dequantize {data.config.dequantize}" + (f" ({data.note})" if data.note else ""),
+        f"- Training: {progress.step:,} updates, {progress.step / trainer.steps_per_epoch:.1f} epochs, {progress.seconds:.0f} s; "
+        + (progress.finished or "not finished"),
+    ]
+    if progress.best is not None:
+        lines += [f"- Best validation loss: {progress.best:.4f} nats at epoch {progress.best_epoch:g}"]
+    lines += ["", "## Settings", ""]
+    for section in ("settings", "data_settings", "training"):
+        lines += [f"- {key}: `{value}`" for key, value in config[section].items()]
+    lines += ["", f"Use: `ancestral sample {trainer.folder.path if trainer.folder else ''}`", ""]
+    return "\n".join(lines)

@@ -1,0 +1,63 @@
+"""Pictures of what a model makes: grids of images as PNG."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ancestral.errors import AncestralError
+from ancestral.training.folder import write_atomically
+
+MARGIN = 2
+"""Pixels between two images of a grid."""
+
+
+def grid(images: Tensor, columns: int | None = None, zoom: int | None = None) -> Image.Image:
+    """A grid of images ``[n, channels, height, width]`` with values in [0, 1], row by row.
+
+    Args:
+        columns: how many in a row; by default as near to a square as n allows.
+        zoom: how many screen pixels one pixel takes; by default small images are enlarged.
+
+    Raises:
+        AncestralError: not images of 1 or 3 channels.
+    """
+    if images.dim() != 4 or images.shape[1] not in (1, 3):
+        raise AncestralError(
+            f"a picture needs images, (n, 1 or 3, height, width), but these have shape {tuple(images.shape)}. Write "
+            "tables and other data as .npz or .csv."
+        )
+    pixels = (images.detach().float().clamp(0, 1) * 255).round().byte().cpu().permute(0, 2, 3, 1).numpy()
+    n, height, width, channels = pixels.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    zoom = zoom or max(1, 56 // max(height, width))
+    canvas = np.full(
+        (rows * (height * zoom + MARGIN) + MARGIN, columns * (width * zoom + MARGIN) + MARGIN, channels), 96, np.uint8
+    )
+    for i, image in enumerate(pixels):
+        top = MARGIN + (i // columns) * (height * zoom + MARGIN)
+        left = MARGIN + (i % columns) * (width * zoom + MARGIN)
+        canvas[top : top + height * zoom, left : left + width * zoom] = image.repeat(zoom, 0).repeat(zoom, 1)
+    return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
+
+
+def save_picture(image: Image.Image, path: Path) -> None:
+    """Write a PNG, atomically."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise AncestralError(f"can't write the picture {path}: {error.strerror}.") from None
+
+
+def pairs(first: Tensor, second: Tensor) -> Tensor:
+    """Interleave two rows of images, so that a grid shows each pair side by side."""
+    return torch.stack([first, second], 1).flatten(0, 1)

@@ -1,0 +1,70 @@
+"""Trackers: other places where metrics go. TensorBoard is an extra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from ancestral.errors import AncestralError, nearest
+
+
+class Tracker(Protocol):
+    """What a tracker does, in five methods."""
+
+    def start(self, config: dict[str, Any]) -> None:
+        """Training begins, with these settings."""
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Named scalars after ``step`` updates."""
+
+    def image(self, step: int, name: str, picture: Image.Image) -> None:
+        """A picture after ``step`` updates."""
+
+    def text(self, name: str, content: str) -> None:
+        """Words, such as why training stopped."""
+
+    def finish(self) -> None:
+        """Training has ended, for whatever reason."""
+
+
+class TensorBoard:
+    """Writes event files that ``tensorboard --logdir RUN`` shows."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise AncestralError(
+                'the TensorBoard tracker needs tensorboard: pip install "ancestral[tensorboard]".'
+            ) from None
+        self.writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+
+    def start(self, config: dict[str, Any]) -> None:
+        self.text("config", "\n".join(f"    {name} = {value!r}" for name, value in config.items()))
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+    def image(self, step: int, name: str, picture: Image.Image) -> None:
+        pixels = np.asarray(picture.convert("RGB"))
+        self.writer.add_image(name, pixels, step, dataformats="HWC")  # type: ignore[no-untyped-call]
+
+    def text(self, name: str, content: str) -> None:
+        self.writer.add_text(name, content)  # type: ignore[no-untyped-call]
+
+    def finish(self) -> None:
+        self.writer.close()  # type: ignore[no-untyped-call]
+
+
+TRACKERS = {"tensorboard": TensorBoard}
+
+
+def make_tracker(name: str, folder: Path) -> Tracker:
+    """The tracker of that name, writing into the run folder."""
+    if name not in TRACKERS:
+        raise AncestralError(f"there is no tracker {name!r}. " + nearest(name, TRACKERS))
+    return TRACKERS[name](folder)
