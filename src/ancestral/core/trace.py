@@ -72,6 +72,8 @@ class Site:
 def _fits(shape: Collection[int], whole: Shape) -> bool:
     """Whether ``shape`` is the trailing part of ``whole`` (a size 1 stands for any)."""
     shape = tuple(shape)
+    if shape == whole:
+        return True
     if len(shape) > len(whole):
         return False
     return all(a in (1, b) for a, b in zip(shape, whole[len(whole) - len(shape) :], strict=True))
@@ -106,18 +108,14 @@ class Trace:
         estimators: Estimators | None = None,
         default: Estimator | None = None,
     ) -> None:
-        self.particles_and_batch = tuple(shape)
+        self.shape = tuple(shape)
+        """``(*enumerated, *particles, batch)``: a variable that is summed over exactly adds a leading dimension."""
         self.values: dict[str, Tensor] = dict(given or {})
         self.sites: dict[str, Site] = {}
         self.enumerated: list[tuple[str, int]] = []
         self._given = frozenset(self.values)
         self._estimators = estimators
         self._default = default if default is not None else AncestralSampling()
-
-    @property
-    def shape(self) -> Shape:
-        """``(*enumerated, *particles, batch)``: a variable that is summed over exactly adds a leading dimension."""
-        return tuple(size for _, size in reversed(self.enumerated)) + self.particles_and_batch
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self.values:
@@ -181,6 +179,11 @@ class Trace:
         if isinstance(self._estimators, Mapping):
             return self._estimators.get(name, self._default)
         return self._default if self._estimators is None else self._estimators
+
+    def enumerate(self, name: str, count: int) -> None:
+        """Give the variable ``name`` a leading dimension of its own, one entry per value."""
+        self.enumerated.append((name, count))
+        self.shape = (count, *self.shape)
 
     def missing_shape(self, distribution: Distribution) -> Shape:
         """The sample shape that turns a draw of ``distribution`` into one of shape ``(*shape, *event)``.

@@ -19,6 +19,8 @@ class Remote:
 
     file: str
     mirrors: tuple[str, ...]
+    together: tuple[str, ...] = ()
+    """All files of the set, if there are more than this one."""
     checksum: str = ""
     """``sha256:...`` or ``md5:...``; empty where none is known: then only the contents are checked."""
 
@@ -75,16 +77,20 @@ def fetch(name: str, remote: Remote, folder: Path | None = None) -> Path:
             )
         return Path(path)
     given = data_folder()
-    place = given / name if given else Path("$ANCESTRAL_DATA") / name
+    folder = (given or Path("$ANCESTRAL_DATA")) / name
+    files = remote.together or (remote.file,)
     raise AncestralError(
         f"{name} is not on this machine and {remote.file} could not be downloaded:\n"
         + "\n".join(failures)
-        + f"\nPut the file at {place / remote.file}"
-        + ("." if given else ", where the environment variable ANCESTRAL_DATA names a folder of yours.")
+        + f"\nPut {'this file' if len(files) == 1 else 'these files'} in place:\n"
+        + "\n".join(f"  {folder / file}" for file in files)
+        + ("" if given else "\nwhere the environment variable ANCESTRAL_DATA names a folder of yours.")
     )
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ValueError) and "hash" in str(error).lower():
         return "its checksum is not that of the official file"
+    if type(error).__name__ == "ConnectionError":
+        return "no connection"
     return f"{type(error).__name__}: {error}".splitlines()[0]

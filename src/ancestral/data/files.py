@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -291,7 +292,7 @@ def _read_csv(path: Path) -> Raw:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             heading = next((line for line in file if line.strip()), "")
-            delimiter = max(",;\t", key=heading.count)
+            delimiter = max(",;\t", key=re.sub('"[^"]*"', "", heading).count)
             first = next(csv.reader([heading], delimiter=delimiter), [])
             skip = 1 if first and not any(_is_number(cell) for cell in first) else 0
             if not first or (skip and not any(line.strip() for line in file)):

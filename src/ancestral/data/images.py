@@ -98,7 +98,7 @@ def _heading(file: Path) -> tuple[tuple[int, int], str]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
                 width, height = image.size
-                turned = image.getexif().get(_ORIENTATION, 1) >= 5
+                turned = "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5
                 return ((width, height) if turned else (height, width)), image.mode
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise AncestralError(f"{file} is too large an image: {error}. Leave it out, or crop it.") from error
@@ -112,12 +112,13 @@ def _decode(files: list[Path], pixels: NDArray[Any]) -> None:
     for row, file in enumerate(files):
         try:
             with Image.open(file) as image:
-                upright = ImageOps.exif_transpose(image).convert("L" if pixels.shape[1] == 1 else "RGB")
+                # As in the heading: an orientation that follows the pixels is not looked for.
+                upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
+                values = np.asarray(upright.convert("L" if pixels.shape[1] == 1 else "RGB"))
         except (OSError, ValueError, SyntaxError) as error:
             raise AncestralError(
                 f"{file} can't be read as an image: {error}. Remove or replace it."
             ) from error
-        values = np.asarray(upright)
         pixels[row] = values if values.ndim == 2 else np.moveaxis(values, 2, 0)
 
 

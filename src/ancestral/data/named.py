@@ -120,6 +120,7 @@ def _parse_idx(contents: bytes, path: Path) -> Array:
 def _idx_set(name: str, **raw: Any) -> Raw:
     arrays = []
     folders = (name.replace("-", "_"), name)
+    together = tuple(f"{file}.gz" for file in _IDX_FILES)
     for file, (compressed, content) in zip(_IDX_FILES, _IDX_CHECKSUMS[name], strict=True):
         path = search(folders, (f"{file}.gz", file))
         if path is not None and path.parent.name not in folders:
@@ -127,7 +128,7 @@ def _idx_set(name: str, **raw: Any) -> Raw:
             path = path if hashlib.sha256(_contents(path)).hexdigest() == content else None
         if path is None:
             mirrors = tuple(f"{mirror}{file}.gz" for mirror in _IDX_MIRRORS[name])
-            path = fetch(name, Remote(f"{file}.gz", mirrors, f"sha256:{compressed}"))
+            path = fetch(name, Remote(f"{file}.gz", mirrors, together, f"sha256:{compressed}"))
         arrays.append(read_idx(path))
     images, labels, test_images, test_labels = arrays
     for x, y, what in ((images, labels, "train"), (test_images, test_labels, "t10k")):
@@ -200,7 +201,8 @@ def _read_amat(part: str) -> Array:
     file = f"binarized_mnist_{part}.amat"
     path = search(("binarized_mnist", "binarized-mnist"), (file,))
     if path is None:
-        path = fetch("binarized-mnist", Remote(file, (_BINARIZED + file,)))
+        together = tuple(f"binarized_mnist_{other}.amat" for other in ("train", "valid", "test"))
+        path = fetch("binarized-mnist", Remote(file, (_BINARIZED + file,), together))
     characters = np.frombuffer(path.read_bytes(), np.uint8)
     digits = characters[characters > ord(" ")]  # whitespace lies between
     bits = digits - np.uint8(ord("0"))
@@ -252,7 +254,7 @@ def _read_frey_mat(path: Path) -> Array:
 _CIFAR = Remote(
     "cifar-10-binary.tar.gz",
     ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
-    "md5:c32a1d4ab5d03f1284b67883e8d87530",
+    checksum="md5:c32a1d4ab5d03f1284b67883e8d87530",
 )
 _CIFAR_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 
@@ -357,7 +359,8 @@ def _convert_omniglot(target: Path) -> Path:
     alphabets = 0
     for part in ("background", "evaluation"):
         file = f"images_{part}.zip"
-        path = search(("omniglot",), (file,)) or fetch("omniglot", Remote(file, (_OMNIGLOT + file,)))
+        remote = Remote(file, (_OMNIGLOT + file,), ("images_background.zip", "images_evaluation.zip"))
+        path = search(("omniglot",), (file,)) or fetch("omniglot", remote)
         images, labels, names = _read_omniglot_zip(path)
         arrays[f"x_{part}"] = images
         arrays[f"alphabet_{part}"] = (labels + alphabets).astype(np.uint8)

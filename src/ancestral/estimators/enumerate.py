@@ -31,7 +31,7 @@ class Enumerate:
         values = enumerate_support(distribution, self.maximum)
         count, event = values.shape[0], values.shape[1:]
         shape = trace.shape
-        trace.enumerated.append((name, count))
+        trace.enumerate(name, count)
         return values.reshape(count, *[1] * len(shape), *event).expand(count, *shape, *event)
 
     def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor | None:

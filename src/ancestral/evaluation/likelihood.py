@@ -16,8 +16,9 @@ from ancestral.errors import AncestralError, nearest
 from ancestral.evaluation.figures import Figure
 from ancestral.models import LatentVariableModel
 from ancestral.objectives.elbo import check_same_latents, score
+from ancestral.training.optimization import keep_freed_memory
 
-CHUNK = 1 << 20
+CHUNK = 1 << 21
 """Numbers that one pass computes for the observed variable: enough to be fast, few enough to stay in the cache."""
 ROWS = 100
 """Datapoints per pass."""
@@ -107,6 +108,7 @@ def evaluate(
     if not total:
         raise AncestralError(f"{data.name} has no rows in its {split} split. Choose another --split.")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    keep_freed_memory()
     parts: list[Bounds] = []
     done = 0
     training = model.training

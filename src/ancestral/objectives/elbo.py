@@ -129,7 +129,7 @@ def check_same_latents(p: Trace, q: Trace) -> None:
                 f"p has the latent variable {name!r}, which is neither given nor drawn by q. "
                 + (nearest(name, q.drawn) if q.drawn else "q draws nothing.")
             )
-        whole = (q.particles_and_batch[-1], *site.distribution.event_shape)
+        whole = (q.shape[-1], *site.distribution.event_shape)
         if name in q.given and tuple(site.value.shape) != whole:
             raise ShapeError(
                 f"the given value of {name!r} has shape {tuple(site.value.shape)}, but its "
@@ -174,8 +174,12 @@ def random_parents(name: str, p: Joint, scored: Trace) -> list[str]:
 
 def analytic_divergence(q: Site, p: Site) -> Tensor:
     """KL(q || p) in closed form, nats, of a shape that broadcasts to ``(*particles, batch)``."""
+    posterior, prior = q.distribution, p.distribution
+    batch = torch.broadcast_shapes(posterior.batch_shape, prior.batch_shape)
+    if not posterior.batch_shape == prior.batch_shape == batch:  # torch's forms for discrete variables do not broadcast
+        posterior, prior = posterior.expand(batch), prior.expand(batch)
     try:
-        return kl_divergence(q.distribution, p.distribution)
+        return kl_divergence(posterior, prior)
     except NotImplementedError:
         raise AncestralError(
             f"no closed form is known for the divergence of {q.name!r} from {type(q.distribution).__name__} to "
