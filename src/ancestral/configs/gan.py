@@ -53,8 +53,9 @@ class GANConfig:
                 f"there is no generator_loss {self.generator_loss!r}. "
                 + nearest(self.generator_loss, ("non-saturating", "minimax"))
             )
-        if not self.discriminator_hidden and self.pieces != 5:
-            raise AncestralError("pieces has no effect without maxout layers: give --discriminator-hidden.")
+        for name, usual in (("pieces", 5), ("dropout", 0.5)):
+            if not self.discriminator_hidden and getattr(self, name) != usual:
+                raise AncestralError(f"{name} has no effect without maxout layers: give --discriminator-hidden.")
 
     def resolve(
         self, data: DataConfig, raw: DataDescription, usual_binarization: str

@@ -92,6 +92,9 @@ class TrainingConfig:
             raise AncestralError(
                 f"final_learning_rate has no effect with the {self.schedule} schedule: choose cosine, linear or exponential."
             )
+        for name, usual in (("beta1", 0.9), ("beta2", 0.999)):
+            if getattr(self, name) != usual and self.optimizer not in WITH_BETAS:
+                raise AncestralError(f"{name} has no effect with {self.optimizer}: it is for the Adam family.")
         if self.momentum and self.optimizer not in WITH_MOMENTUM:
             raise AncestralError(f"momentum has no effect with {self.optimizer}: its counterpart is --beta1.")
 

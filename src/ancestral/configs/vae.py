@@ -54,6 +54,7 @@ class VAEConfig:
                 raise AncestralError(f"{name} is {getattr(self, name)}, but it must be 0 or more.")
         for field, options in (
             ("network", ("mlp", "conv")),
+            ("activation", ("tanh", "relu", "leaky-relu", "softplus", "silu")),
             ("likelihood", Likelihood.__args__),  # type: ignore[attr-defined]
             ("scale", ("learned", "shared")),
             ("mean", ("identity", "sigmoid")),
@@ -86,7 +87,7 @@ class VAEConfig:
         """
         likelihood, binarization = self.likelihood, data.binarization
         if binarization == "auto":
-            wants_binary = likelihood in ("auto", "bernoulli") and raw.kind == "levels"
+            wants_binary = likelihood in ("auto", "bernoulli") and raw.kind == "levels" and data.dequantize != "yes"
             usual = usual_binarization if likelihood == "auto" else "dynamic"
             binarization = usual if wants_binary else "none"  # type: ignore[assignment]
         binary = raw.kind == "binary" or binarization != "none"

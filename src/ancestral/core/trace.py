@@ -1,7 +1,7 @@
-"""A trace: one run of a directed model, with a distribution, a value and a lazy log-density at every variable.
+"""A trace: one run of a directed model; every variable has a distribution, a value and a lazy log-density.
 
-A variable whose value is given is scored, any other is drawn. Ancestral sampling, replaying, scoring one model at
-another's values and conditioning are therefore one call, :func:`run`.
+A variable whose value is given is scored, any other is drawn. Ancestral sampling, replaying, scoring one
+model at another's values and conditioning are therefore one call, :func:`run`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Estimator(Protocol):
     """How a gradient passes a random variable: how to draw it, and what is then missing from the gradient.
 
     ``draw`` returns a value of shape ``(*shape, *event)``, where ``shape`` is what the trace asks for.
-    ``term`` returns a tensor that broadcasts to ``[batch]``, is zero in value, and whose gradient completes the estimate of
-    ``grad E[cost]``; an estimator whose values carry the whole gradient returns ``None``.
+    ``term`` returns a tensor that broadcasts to ``[batch]``, is zero in value, and whose gradient completes
+    the estimate of ``grad E[cost]``; an estimator whose values carry the whole gradient returns ``None``.
     """
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor: ...
@@ -36,7 +36,7 @@ Estimators = Estimator | Mapping[str, Estimator]
 
 
 class Site:
-    """One random variable of one run: its distribution, its value, and who drew it (``None`` if it was given)."""
+    """One random variable of one run: its distribution, its value, and who drew it (``None`` if given)."""
 
     def __init__(
         self, name: str, distribution: Distribution, value: Tensor, estimator: Estimator | None, shape: Shape
@@ -59,11 +59,12 @@ class Site:
             log_prob = self.distribution.log_prob(self.value)
             if not _fits(log_prob.shape, self.shape):
                 raise ShapeError(
-                    f"log p({self.name}) has shape {tuple(log_prob.shape)}, but a log-density must have shape "
-                    f"(*particles, batch) = {self.shape}. The distribution has batch shape "
-                    f"{tuple(self.distribution.batch_shape)} and event shape {tuple(self.distribution.event_shape)}, "
-                    f"the value has shape {tuple(self.value.shape)}. Put the feature dimensions inside the "
-                    "distribution: torch.distributions.Independent(distribution, k) for k of them."
+                    f"log p({self.name}) has shape {tuple(log_prob.shape)}, but a log-density must have "
+                    f"shape (*particles, batch) = {self.shape}. The distribution has batch shape "
+                    f"{tuple(self.distribution.batch_shape)} and event shape "
+                    f"{tuple(self.distribution.event_shape)}, the value has shape {tuple(self.value.shape)}. "
+                    "Put the feature dimensions inside the distribution: "
+                    "torch.distributions.Independent(distribution, k) for k of them."
                 )
             self._log_prob = log_prob
         return self._log_prob
@@ -80,19 +81,19 @@ def _fits(shape: Collection[int], whole: Shape) -> bool:
 
 
 def check_event(name: str, distribution: Distribution, value: Tensor) -> None:
-    """Raise :class:`ShapeError` unless the value ends in the distribution's event shape: broadcasting would hide it."""
+    """Raise :class:`ShapeError` unless the value ends in the event shape: broadcasting would hide it."""
     event = tuple(distribution.event_shape)
     seen = tuple(value.shape[value.dim() - len(event) :]) if value.dim() >= len(event) else tuple(value.shape)
     if seen != event:
         raise ShapeError(
-            f"the value of {name!r} has shape {tuple(value.shape)}, which does not end in the event shape {event} of "
-            f"its {type(distribution).__name__}. Make the network's output and the data agree: one of them has the "
-            "wrong number of features."
+            f"the value of {name!r} has shape {tuple(value.shape)}, which does not end in the event shape "
+            f"{event} of its {type(distribution).__name__}. Make the network's output and the data agree: "
+            "one of them has the wrong number of features."
         )
 
 
 class Trace:
-    """One run of a model. ``trace[name]`` reads a value; ``trace.sample(name, distribution)`` draws or scores one.
+    """One run of a model: ``trace.sample(name, distribution)`` draws or scores, ``trace[name]`` reads.
 
     Args:
         shape: ``(*particles, batch)``, the shape of every log-density.
@@ -109,7 +110,7 @@ class Trace:
         default: Estimator | None = None,
     ) -> None:
         self.shape = tuple(shape)
-        """``(*enumerated, *particles, batch)``: a variable that is summed over exactly adds a leading dimension."""
+        """``(*enumerated, *particles, batch)``: a variable that is summed over adds a leading dimension."""
         self.values: dict[str, Tensor] = dict(given or {})
         self.sites: dict[str, Site] = {}
         self.enumerated: list[tuple[str, int]] = []
@@ -146,7 +147,9 @@ class Trace:
             ShapeError: the distribution's batch shape is no trailing part of ``(*particles, batch)``.
         """
         if name in self.sites or (name in self.values and name not in self._given):
-            raise GraphError(f"the variable {name!r} was sampled twice in one run: give every variable its own name.")
+            raise GraphError(
+                f"the variable {name!r} was sampled twice in one run: give every variable its own name."
+            )
         if isinstance(distribution, Tensor):
             self.values[name] = distribution
             return distribution
@@ -158,13 +161,14 @@ class Trace:
         if not _fits(distribution.batch_shape, self.shape):
             raise ShapeError(
                 f"the distribution of {name!r} ({type(distribution).__name__}) has batch shape "
-                f"{tuple(distribution.batch_shape)} and event shape {tuple(distribution.event_shape)}, but the run has "
-                f"(*particles, batch) = {self.shape}. Put the feature dimensions inside the distribution: "
-                "torch.distributions.Independent(distribution, k) for k of them."
+                f"{tuple(distribution.batch_shape)} and event shape {tuple(distribution.event_shape)}, but "
+                f"the run has (*particles, batch) = {self.shape}. Put the feature dimensions inside the "
+                "distribution: torch.distributions.Independent(distribution, k) for k of them."
             )
         trailing = self.shape[len(self.shape) - len(distribution.batch_shape) :]
         if tuple(distribution.batch_shape) != trailing:  # a size 1 must not make datapoints share one draw
-            distribution = distribution.expand(torch.Size(trailing))
+            expanded: Distribution = distribution.expand(torch.Size(trailing))
+            distribution = expanded
         estimator = None
         if name not in self.values:
             estimator = self._estimator(name)
@@ -193,7 +197,7 @@ class Trace:
         return self.shape[: len(self.shape) - len(distribution.batch_shape)]
 
     def log_prob(self, names: Collection[str] | None = None) -> Tensor:
-        """The sum of log p over the named variables (all, if none are named), in nats, ``(*particles, batch)``."""
+        """The sum of log p over the named variables (by default all), in nats, ``(*particles, batch)``."""
         sites = self.sites.values() if names is None else [self.sites[name] for name in names]
         total = torch.zeros(())
         for i, site in enumerate(sites):
@@ -202,7 +206,7 @@ class Trace:
 
 
 class AncestralSampling:
-    """Draws from the distribution itself, with no gradient to what it was computed from: for generation and evaluation.
+    """Draws from the distribution, without gradient to its parameters: for generation and evaluation.
 
     Raises:
         EstimatorError: a gradient was asked for after all.
@@ -216,8 +220,8 @@ class AncestralSampling:
         if not site.log_prob.requires_grad:  # what it was drawn from has no parameters to learn
             return None
         raise EstimatorError(
-            f"{site.name!r} was drawn by AncestralSampling, which passes no gradient; it is for generation. To "
-            "learn, use Reparameterized() or another estimator of ancestral.estimators."
+            f"{site.name!r} was drawn by AncestralSampling, which passes no gradient; it is for generation. "
+            "To learn, use Reparameterized() or another estimator of ancestral.estimators."
         )
 
 

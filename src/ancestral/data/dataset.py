@@ -225,14 +225,7 @@ class Dataset:
 
     def to_original(self, x: torch.Tensor | NDArray[Any]) -> NDArray[Any]:
         """What a model sees, ``(..., *shape)``, in the units of the data: ``uint8`` levels or real values."""
-        values = np.asarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x, dtype=np.float64)
-        if self.levels == 0:
-            return values * np.array(self.scale) + np.array(self.offset) if self.scale else values
-        if self.config.dequantize == "yes":
-            levels = np.floor(values * self.levels)
-        else:
-            levels = np.rint(values * (self.levels - 1))
-        return np.clip(levels, 0, self.levels - 1).astype(np.uint8)
+        return to_original(self.description, x)
 
     def _split(self, split: str) -> Split:
         if split not in SPLITS:
@@ -302,6 +295,18 @@ class Dataset:
         # Bytes travel to the device; they become floating point numbers there.
         x = torch.from_numpy(self._prepare(values, noise)).to(device).to(torch.float32)
         return x.div_(self.levels - 1) if self.description.kind == "levels" else x
+
+
+def to_original(data: DataDescription, x: torch.Tensor | NDArray[Any]) -> NDArray[Any]:
+    """What a model of such data sees, ``(..., *shape)``, in their units: ``uint8`` levels or real values."""
+    values = np.asarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x, dtype=np.float64)
+    if data.levels == 0:
+        return values * np.array(data.scale) + np.array(data.offset) if data.scale else values
+    if data.kind == "continuous":
+        levels = np.floor(values * data.levels)
+    else:
+        levels = np.rint(values * (data.levels - 1))
+    return np.clip(levels, 0, data.levels - 1).astype(np.uint8)
 
 
 def _resolved(data: Dataset) -> DataConfig:

@@ -47,6 +47,13 @@ def search(folders: Iterable[str], files: Iterable[str]) -> Path | None:
     return next((root / file for root in roots for file in files if (root / file).is_file()), None)
 
 
+def folder_of(name: str) -> Path | None:
+    """The folder that holds files of the named set on this machine, or None."""
+    roots = [root for root in (data_folder(), cache_folder()) if root is not None]
+    folders = [root / word for root in roots for word in (name.replace("-", "_"), name)]
+    return next((folder for folder in folders if folder.is_dir() and any(folder.iterdir())), None)
+
+
 def fetch(name: str, remote: Remote, folder: Path | None = None) -> Path:
     """Download a file of the set ``name`` to the cache: the first mirror that serves the right bytes.
 

@@ -1,4 +1,4 @@
-"""What ``torch.distributions`` lacks, and the conditionals ("heads") that turn a network's output into a distribution."""
+"""What ``torch.distributions`` lacks, and heads: from a network's output to a distribution."""
 
 from ancestral.distributions.discretized_logistic import DiscretizedLogistic
 from ancestral.distributions.heads import (

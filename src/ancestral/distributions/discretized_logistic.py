@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +22,11 @@ class _Grid(constraints.Constraint):
     def check(self, value: Tensor) -> Tensor:
         k = value * (self.levels - 1)
         inside = (k > -0.5) & (k < self.levels - 0.5)
-        return cast(Tensor, inside & ((k - k.round()).abs() < 1e-2))
+        return inside & ((k - k.round()).abs() < 1e-2)
 
 
 class DiscretizedLogistic(Distribution):
-    r"""A logistic density integrated over bins around each grey level; the first and last bins take the tails.
+    r"""A logistic density integrated over a bin around each grey level; the outer bins take the tails.
 
     .. math:: P(x = k/(L-1)) = σ((x + \tfrac{h}{2} - μ)/s) - σ((x - \tfrac{h}{2} - μ)/s),  h = 1/(L-1)
 
@@ -44,7 +44,7 @@ class DiscretizedLogistic(Distribution):
     has_rsample = False
 
     def __init__(self, loc: Tensor, log_scale: Tensor, levels: int = 256) -> None:
-        self.loc, self.log_scale = torch.broadcast_tensors(loc, log_scale)
+        self.loc, self.log_scale = torch.broadcast_tensors(loc, log_scale)  # type: ignore[no-untyped-call]
         self.levels = levels
         super().__init__(self.loc.shape, validate_args=False)
 
@@ -54,11 +54,12 @@ class DiscretizedLogistic(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The nearest value in [0, 1] to the logistic's mean: the picture a person would draw of the distribution."""
+        """The value in [0, 1] nearest to the logistic's mean: the picture to show of it."""
         return self.loc.clamp(0.0, 1.0)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> DiscretizedLogistic:
-        return DiscretizedLogistic(self.loc.expand(batch_shape), self.log_scale.expand(batch_shape), self.levels)
+        loc, log_scale = self.loc.expand(batch_shape), self.log_scale.expand(batch_shape)
+        return DiscretizedLogistic(loc, log_scale, self.levels)
 
     def log_prob(self, value: Tensor) -> Tensor:
         half = 0.5 / (self.levels - 1)
@@ -66,13 +67,14 @@ class DiscretizedLogistic(Distribution):
         centered = value - self.loc
         upper = (centered + half) * inverse_scale
         lower = (centered - half) * inverse_scale
-        # σ(a) - σ(b) = σ(a) σ(-b) (1 - exp(b - a)): every factor is safe in logs, at any distance from the mean
+        # σ(a) - σ(b) = σ(a) σ(-b) (1 - exp(b - a)): every factor is safe in logs, however far the mean is
         width = 2 * half * inverse_scale
         at_top, at_bottom = value > 1 - half, value < half
-        log_mass = -F.softplus(-upper).masked_fill(at_top, 0.0) - F.softplus(lower).masked_fill(at_bottom, 0.0)
-        return log_mass + torch.log(-torch.expm1(-width)).masked_fill(at_top | at_bottom, 0.0)
+        below = F.softplus(-upper).masked_fill(at_top, 0.0)
+        above = F.softplus(lower).masked_fill(at_bottom, 0.0)
+        return -below - above + torch.log(-torch.expm1(-width)).masked_fill(at_top | at_bottom, 0.0)
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Any = ()) -> Tensor:
         with torch.no_grad():
             shape = self._extended_shape(torch.Size(sample_shape))
             u = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device).clamp(1e-7, 1 - 1e-7)

@@ -1,11 +1,11 @@
 """Conditionals ("heads"): a network whose output is read as the parameters of a distribution.
 
-A head takes what the network takes and returns a ``torch.distributions.Distribution`` whose event holds the last
-``event_dims`` dimensions: 1 for vectors, 3 for images. A distribution with two parameters splits the network's output
-in two along the first event dimension (features, or channels).
+A head takes what the network takes and returns a ``torch.distributions.Distribution`` whose event holds the
+last ``event_dims`` dimensions: 1 for vectors, 3 for images. A distribution with two parameters splits the
+network's output in two along the first event dimension (features, or channels).
 
-All parameters are logits or logarithms, so nothing overflows; the distributions' own argument validation is off, since
-the shapes and supports are checked by the trace and at the first batch.
+All parameters are logits or logarithms, so nothing overflows; the distributions' own argument validation is
+off, since the shapes and supports are checked by the trace and at the first batch.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class Head(nn.Module):
     def forward(self, *parents: Tensor) -> Distribution:
         output = self.network(*parents)
         # a log-density sums hundreds of terms: in 16 bits it would lose the digits that learning needs
-        return self.distribution(output.float() if output.dtype in (torch.bfloat16, torch.float16) else output)
+        return self.distribution(
+            output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
+        )
 
     def distribution(self, output: Tensor) -> Distribution:
         raise AncestralError(f"{type(self).__name__} does not say how to read its network's output.")
@@ -74,14 +76,15 @@ class Head(nn.Module):
         dim = output.dim() - self.event_dims
         if output.shape[dim] % 2:
             raise ShapeError(
-                f"the network's output has {output.shape[dim]} components in dimension {dim}, but a {type(self).__name__} "
-                "has two parameters for each: make it an even number, twice the size of the variable."
+                f"the network's output has {output.shape[dim]} components in dimension {dim}, but a "
+                f"{type(self).__name__} has two parameters for each: make it an even number, twice the size "
+                "of the variable."
             )
         first, second = output.chunk(2, dim)
         return first, second
 
     def initialize(self, data: Tensor) -> None:
-        """Set the output's bias so that an untrained model already has the data's mean. ``data``: ``[n, *event]``."""
+        """Set the output's bias so that an untrained model has the mean of ``data``, ``[n, *event]``."""
         bias = output_bias(self.network)
         start = self.unconstrained_mean(data)
         if bias is None or start is None:
@@ -90,12 +93,13 @@ class Head(nn.Module):
             if bias.numel() == start.numel() * self.parameters_per_component:
                 bias[: start.numel()] = start.flatten().to(bias)
             elif self.event_dims == 3 and bias.numel() == start.shape[0] * self.parameters_per_component:
-                channels = self.unconstrained_mean(data.double().mean((2, 3)))  # a convolution has one bias for each
+                # a convolution has one bias per channel
+                channels = self.unconstrained_mean(data.double().mean((2, 3)))
                 if channels is not None:
                     bias[: start.shape[0]] = channels.to(bias)
 
     def unconstrained_mean(self, data: Tensor) -> Tensor | None:
-        """The network output that stands for the mean of the data, ``[*event]``, or None where there is none."""
+        """The network output that stands for the data's mean, ``[*event]``, or None where there is none."""
         return None
 
 
@@ -112,8 +116,9 @@ def _log_odds(data: Tensor) -> Tensor:
     mean = data.double().mean(0)
     if not bool(((mean >= 0) & (mean <= 1)).all()):
         raise AncestralError(
-            f"the data's mean runs from {mean.min().item():g} to {mean.max().item():g}, but the mean of this likelihood "
-            "lies in [0, 1]. Scale the data into [0, 1], or choose a normal likelihood with mean=None."
+            f"the data's mean runs from {mean.min().item():g} to {mean.max().item():g}, but the mean of this "
+            "likelihood lies in [0, 1]. Scale the data into [0, 1], or choose a normal likelihood with "
+            "mean=None."
         )
     n = data.shape[0]
     mean = (mean * n + 0.5) / (n + 1)  # half a count, so that a pixel that is never on has finite log-odds
@@ -243,23 +248,27 @@ def normal(
     Args:
         network: gives the mean and, where the scale is ``"learned"``, as many log-scales after it.
         event_dims: how many trailing dimensions are one event.
-        scale: ``"learned"`` from the parents, ``"shared"`` (one learned number), or a fixed standard deviation.
-        mean: squashes the mean, for example ``torch.sigmoid`` for pixels (Kingma and Welling, 2014, section 5).
+        scale: ``"learned"`` from the parents, ``"shared"`` (one learned number), or a fixed standard
+            deviation.
+        mean: squashes the mean, for example ``torch.sigmoid`` for pixels (Kingma and Welling, 2014, section
+            5).
     """
     return NormalHead(network, event_dims, scale, mean)
 
 
 def categorical(network: nn.Module, event_dims: int = 0) -> CategoricalHead:
-    """Class indices from logits ``[…, classes]``; with ``event_dims=1``, a vector of them from ``[…, n, classes]``."""
+    """A class index from logits ``[…, classes]``; with ``event_dims=1``, n from ``[…, n, classes]``."""
     return CategoricalHead(network, event_dims)
 
 
 def one_hot(network: nn.Module, event_dims: int = 0) -> OneHotHead:
-    """One-hot vectors from logits ``[…, classes]``; with ``event_dims=1``, n of them from ``[…, n, classes]``."""
+    """A one-hot vector from logits ``[…, classes]``; with ``event_dims=1``, n from ``[…, n, classes]``."""
     return OneHotHead(network, event_dims)
 
 
-def discretized_logistic(network: nn.Module, event_dims: int = 1, levels: int = 256) -> DiscretizedLogisticHead:
+def discretized_logistic(
+    network: nn.Module, event_dims: int = 1, levels: int = 256
+) -> DiscretizedLogisticHead:
     """Grey levels k/(levels - 1): see :class:`~ancestral.distributions.DiscretizedLogistic`."""
     return DiscretizedLogisticHead(network, event_dims, levels)
 

@@ -15,7 +15,7 @@ MAXIMAL_SUPPORT = 65_536
 
 
 def base_of(distribution: Distribution) -> tuple[Distribution, int]:
-    """The distribution without its ``Independent`` wrappers, and how many dimensions they took into the event."""
+    """The distribution without its ``Independent`` wrappers, and how many dimensions they wrapped."""
     dimensions = 0
     while isinstance(distribution, Independent):
         dimensions += distribution.reinterpreted_batch_ndims
@@ -44,8 +44,8 @@ def enumerate_support(distribution: Distribution, maximum: int = MAXIMAL_SUPPORT
         single = values.reshape(values.shape[0], *base.event_shape)
     else:
         raise EstimatorError(
-            f"the values of a {type(base).__name__} can't be enumerated: it is not a discrete variable with finitely "
-            "many values. Use Reparameterized() for a continuous one."
+            f"the values of a {type(base).__name__} can't be enumerated: it is not a discrete variable with "
+            "finitely many values. Use Reparameterized() for a continuous one."
         )
     event = tuple(distribution.event_shape)
     replicated = event[:dimensions]  # the dimensions that hold independent copies of `single`
@@ -53,12 +53,14 @@ def enumerate_support(distribution: Distribution, maximum: int = MAXIMAL_SUPPORT
     count = single.shape[0] ** copies
     if count > maximum:
         raise EstimatorError(
-            f"enumerating this {type(base).__name__} takes {single.shape[0]}^{copies} values, more than {maximum}. "
-            "Use fewer variables, or an estimator that draws instead."
+            f"enumerating this {type(base).__name__} takes {single.shape[0]}^{copies} values, more than "
+            f"{maximum}. Use fewer variables, or an estimator that draws instead."
         )
     if count > 1 and copies == 1:
         return single.reshape(single.shape[0], *event)
-    choices = torch.tensor(list(itertools.product(range(single.shape[0]), repeat=copies)), device=single.device)
+    choices = torch.tensor(
+        list(itertools.product(range(single.shape[0]), repeat=copies)), device=single.device
+    )
     return single[choices].reshape(count, *event)
 
 
@@ -71,15 +73,16 @@ def check_support(name: str, distribution: Distribution, value: Tensor) -> None:
     support = distribution.support
     if support is None:
         return
-    inside = support.check(value)
+    inside: Tensor = support.check(value)  # type: ignore[no-untyped-call]
     if bool(inside.all()):
         return
     base, _ = base_of(distribution)
     cure = {
-        "Bernoulli": "Binarize the data (threshold, static or dynamic), or choose a normal or discretized-logistic likelihood.",
+        "Bernoulli": "Binarize the data (threshold, static or dynamic), or choose a normal or "
+        "discretized-logistic likelihood.",
         "ContinuousBernoulli": "Scale the data into [0, 1].",
     }.get(type(base).__name__, "Choose a likelihood whose support holds the data.")
     raise AncestralError(
-        f"{name!r} takes values outside the support of its {type(base).__name__} likelihood: seen {value.min().item():g} "
-        f"to {value.max().item():g}. {cure}"
+        f"{name!r} takes values outside the support of its {type(base).__name__} likelihood: seen "
+        f"{value.min().item():g} to {value.max().item():g}. {cure}"
     )

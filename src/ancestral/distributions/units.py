@@ -11,7 +11,9 @@ Number = TypeVar("Number")
 def bits_per_dimension(log_prob: Number, dimensions: int, levels: int = 0) -> Number:
     r"""Nats per datapoint to bits per dimension.
 
-    .. math:: -\frac{\log p(x)}{D \log 2} \; (+ \log_2 L \text{ for a density on } [0, 1]^D \text{ of data with } L \text{ levels})
+    .. math:: -\frac{\log p(x)}{D \log 2}
+
+    plus log₂ L for a density on [0, 1]^D of data with L levels.
 
     Args:
         log_prob: log p(x) in nats, a number or a tensor.
@@ -20,5 +22,6 @@ def bits_per_dimension(log_prob: Number, dimensions: int, levels: int = 0) -> Nu
 
     Source: Theis, van den Oord and Bethge (2016), section 3.1.
     """
-    bits = -log_prob / (dimensions * math.log(2))  # type: ignore[operator]
-    return bits + math.log2(levels) if levels else bits
+    offset = math.log2(levels) if levels else 0.0
+    bits: Number = -log_prob / (dimensions * math.log(2)) + offset  # type: ignore[operator]
+    return bits

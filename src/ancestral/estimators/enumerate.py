@@ -20,8 +20,9 @@ class Enumerate:
         maximum: the largest number of values of one variable.
 
     Raises:
-        EstimatorError: the variable is not discrete, has more than ``maximum`` values, or the objective is no plain
-            expectation (the importance-weighted bound is a different objective when its draws are enumerated).
+        EstimatorError: the variable is not discrete, has more than ``maximum`` values, or the objective is
+            no plain expectation (the importance-weighted bound is a different objective when its draws are
+            enumerated).
     """
 
     def __init__(self, maximum: int = MAXIMAL_SUPPORT) -> None:

@@ -28,8 +28,8 @@ class Reparameterized:
         if not distribution.has_rsample:
             base, _ = base_of(distribution)
             raise EstimatorError(
-                f"{name!r} is a {type(base).__name__}, which can't be reparameterized, so its gradient would be lost. "
-                f'Choose another estimator for it: estimators={{"{name}": Enumerate()}} sums over its values exactly.'
+                f"{name!r} is a {type(base).__name__}, which can't be reparameterized, so its gradient would "
+                f'be lost. Choose another estimator: estimators={{"{name}": Enumerate()}} sums over them.'
             )
         value: Tensor = distribution.rsample(torch.Size(trace.missing_shape(distribution)))
         return value

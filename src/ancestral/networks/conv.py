@@ -22,11 +22,13 @@ def halvings(shape: ImageShape, layers: int) -> list[tuple[int, int]]:
 def _check(shape: tuple[int, ...], channels: tuple[int, ...]) -> ImageShape:
     if len(shape) != 3:
         raise AncestralError(
-            f"a convolutional network needs images, (channels, height, width), but the data have shape {shape}. "
-            "Use the multilayer perceptron for tables."
+            "a convolutional network needs images, (channels, height, width), but the data have shape "
+            f"{shape}. Use the multilayer perceptron for tables."
         )
     if not channels or min(channels) < 1:
-        raise AncestralError(f"channels is {channels}: give one positive number per layer, for example 32 64.")
+        raise AncestralError(
+            f"channels is {channels}: give one positive number per layer, for example 32 64."
+        )
     return shape[0], shape[1], shape[2]
 
 
@@ -40,7 +42,9 @@ class ConvEncoder(nn.Module):
         activation_name: between the layers.
     """
 
-    def __init__(self, shape: tuple[int, ...], channels: tuple[int, ...], features: int, activation_name: str) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], channels: tuple[int, ...], features: int, activation_name: str
+    ) -> None:
         super().__init__()
         self.shape = _check(shape, channels)
         height, width = halvings(self.shape, len(channels))[-1]
@@ -54,7 +58,9 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if tuple(x.shape[-3:]) != self.shape:
-            raise ShapeError(f"the encoder takes images of shape {self.shape}, but the input has shape {tuple(x.shape)}.")
+            raise ShapeError(
+                f"the encoder takes images of shape {self.shape}, but the input has shape {tuple(x.shape)}."
+            )
         lead = x.shape[:-3]
         h = self.convolutions(x.reshape(-1, *self.shape))
         out: Tensor = self.output(h.flatten(1))
@@ -73,7 +79,12 @@ class ConvDecoder(nn.Module):
     """
 
     def __init__(
-        self, features: int, shape: tuple[int, ...], channels: tuple[int, ...], outputs: int, activation_name: str
+        self,
+        features: int,
+        shape: tuple[int, ...],
+        channels: tuple[int, ...],
+        outputs: int,
+        activation_name: str,
     ) -> None:
         super().__init__()
         sizes = halvings(_check(shape, channels), len(channels))
@@ -97,8 +108,8 @@ class ConvDecoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         if z.shape[-1] != self.input.in_features:
             raise ShapeError(
-                f"the decoder takes {self.input.in_features} features, but the input has shape {tuple(z.shape)}. Make them "
-                "the size of the variable it decodes."
+                f"the decoder takes {self.input.in_features} features, but the input has shape "
+                f"{tuple(z.shape)}. Make them the size of the variable it decodes."
             )
         lead = z.shape[:-1]
         h = self.input(z.reshape(-1, z.shape[-1])).unflatten(-1, self.start)

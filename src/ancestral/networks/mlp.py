@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -36,24 +37,30 @@ class MLP(nn.Module):
     def __init__(self, sizes: list[Size], activation_name: str) -> None:
         super().__init__()
         self.input_shape, self.output_shape = _shape(sizes[0]), _shape(sizes[-1])
-        widths = [math.prod(self.input_shape), *[math.prod(_shape(s)) for s in sizes[1:-1]], math.prod(self.output_shape)]
+        widths = [
+            math.prod(self.input_shape),
+            *[math.prod(_shape(s)) for s in sizes[1:-1]],
+            math.prod(self.output_shape),
+        ]
         layers: list[nn.Module] = []
-        for i, (inward, outward) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for i, (inward, outward) in enumerate(itertools.pairwise(widths)):
             if i:
                 layers.append(activation(activation_name))
             layers.append(glorot(nn.Linear(inward, outward)))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        x = self.layers(concatenate(inputs, self.input_shape))
-        return x if len(self.output_shape) == 1 else x.unflatten(-1, self.output_shape)
+        x: Tensor = self.layers(concatenate(inputs, self.input_shape))
+        if len(self.output_shape) > 1:
+            x = x.unflatten(-1, self.output_shape)  # type: ignore[no-untyped-call]
+        return x
 
 
 def mlp(*sizes: Size, activation: str = "tanh") -> MLP:
     """A multilayer perceptron: ``mlp(784, 400, 40)`` has one hidden layer of 400 units.
 
-    The first and last size may be shapes, such as ``(1, 28, 28)``, which are flattened and restored. Several inputs are
-    concatenated. Leading dimensions (particles, batch) are free.
+    The first and last size may be shapes, such as ``(1, 28, 28)``, which are flattened and restored. Several
+    inputs are concatenated. Leading dimensions (particles, batch) are free.
 
     Weights start by Glorot and Bengio (2010), biases at zero.
     """
@@ -75,14 +82,14 @@ def glorot(layer: nn.Linear) -> nn.Linear:
 
 
 def concatenate(inputs: tuple[Tensor, ...], shape: tuple[int, ...]) -> Tensor:
-    """Flatten the event dimensions of one input, or join several vectors, to the size the first layer takes."""
+    """Flatten the event dimensions of one input, or join several vectors: what the first layer takes."""
     size = math.prod(shape)
     if len(inputs) == 1:
         x = inputs[0]
         if len(shape) > 1 and tuple(x.shape[x.dim() - len(shape) :]) == shape:
             x = x.flatten(-len(shape))
     else:
-        lead = torch.broadcast_shapes(*[x.shape[:-1] for x in inputs])
+        lead = torch.broadcast_shapes(*[x.shape[:-1] for x in inputs])  # type: ignore[no-untyped-call]
         x = torch.cat([x.expand(*lead, x.shape[-1]) for x in inputs], -1)
     if x.shape[-1] != size:
         raise ShapeError(

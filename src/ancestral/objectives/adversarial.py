@@ -1,4 +1,4 @@
-"""Adversarial losses, from the discriminator's logits: an implicit model has samples and a critic, but no density."""
+"""Adversarial losses from the discriminator's logits: an implicit model has samples, but no density."""
 
 from __future__ import annotations
 
@@ -37,4 +37,6 @@ def generator_loss(fake: Tensor, kind: GeneratorLoss = "non-saturating") -> Tens
         return -F.softplus(fake)
     if kind == "non-saturating":
         return F.softplus(-fake)
-    raise AncestralError(f"there is no generator loss {kind!r}. " + nearest(kind, ("minimax", "non-saturating")))
+    raise AncestralError(
+        f"there is no generator loss {kind!r}. " + nearest(kind, ("minimax", "non-saturating"))
+    )

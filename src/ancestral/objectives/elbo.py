@@ -43,7 +43,8 @@ def elbo(
 
     Args:
         p: the model, for example ``Joint({"z": prior, "x | z": decoder})``.
-        q: the approximate posterior, for example ``Joint({"z | x": encoder})``. It must draw every latent of p.
+        q: the approximate posterior, for example ``Joint({"z | x": encoder})``. It must draw every latent of
+            p.
         given: the observed values by name, each with the batch first.
         particles: draws per datapoint.
         estimators: how the gradient passes the latent variables; one, or one per name.
@@ -54,8 +55,8 @@ def elbo(
         ``[batch]``, differentiable in the parameters of p and q.
 
     Raises:
-        GraphError: q draws a variable that p does not have, p has a latent that q does not draw, or the closed-form
-            divergence is not valid because a parent of the variable in p is drawn after it in q.
+        GraphError: q draws a variable that p does not have, p has a latent that q does not draw, or the
+            closed-form divergence is not valid because a parent of the variable in p is drawn after it in q.
         EstimatorError, ShapeError: see :func:`~ancestral.expectation`.
 
     Source: Kingma and Welling (2014), eq. 2 and 3.
@@ -111,7 +112,7 @@ def score(model: Callable[[Trace], Any], trace: Trace) -> Trace:
 
 
 def check_same_latents(p: Trace, q: Trace) -> None:
-    """Every latent of p is drawn by q, every variable drawn by q is a latent of p, and shapes agree: else it is no bound."""
+    """p and q have the same latents, and shapes agree: else it is no bound of log p(x)."""
     for name in q.drawn:
         if name not in p.sites:
             raise GraphError(
@@ -121,7 +122,8 @@ def check_same_latents(p: Trace, q: Trace) -> None:
         mine, theirs = q.sites[name].distribution.event_shape, p.sites[name].distribution.event_shape
         if mine != theirs:
             raise ShapeError(
-                f"{name!r} has event shape {tuple(mine)} in q but {tuple(theirs)} in p: they must be the same variable."
+                f"{name!r} has event shape {tuple(mine)} in q but {tuple(theirs)} in p: they must be the "
+                "same variable."
             )
     for name, site in p.sites.items():
         if name not in q.given and name not in q.drawn:  # a deterministic variable of q has no density
@@ -133,19 +135,19 @@ def check_same_latents(p: Trace, q: Trace) -> None:
         if name in q.given and tuple(site.value.shape) != whole:
             raise ShapeError(
                 f"the given value of {name!r} has shape {tuple(site.value.shape)}, but its "
-                f"{type(site.distribution).__name__} in p expects (batch, *event) = {whole}. Make the network's output and "
-                "the data agree: one of them has the wrong shape."
+                f"{type(site.distribution).__name__} in p expects (batch, *event) = {whole}. Make the "
+                "network's output and the data agree: one of them has the wrong shape."
             )
     for name in q.given:
         if name not in p.sites and p.values[name] is not q.values[name]:
             raise GraphError(
-                f"a value is given for {name!r}, but its conditional in p returned a Tensor, which has no density. Return "
-                "a torch.distributions.Distribution, for example bernoulli(network)."
+                f"a value is given for {name!r}, but its conditional in p returned a Tensor, which has no "
+                "density. Return a torch.distributions.Distribution, for example bernoulli(network)."
             )
 
 
 def check_analytic_kl(name: str, p: Callable[[Trace], Any], scored: Trace, trace: Trace) -> None:
-    """E_q[log q(z | ·) - log p(z | ·)] is the closed-form divergence only if z's parents in p are known before z in q."""
+    """E_q[log q(z | ·) - log p(z | ·)] has the closed form only if z's parents in p precede z in q."""
     if name not in trace.drawn:
         raise GraphError(f"analytic_kl names {name!r}, which q does not draw. " + nearest(name, trace.drawn))
     values = list(trace.values)  # in the order in which they were given, computed or drawn
@@ -158,8 +160,8 @@ def check_analytic_kl(name: str, p: Callable[[Trace], Any], scored: Trace, trace
     late = [parent for parent in parents if parent not in before]
     if late:
         raise GraphError(
-            f"the divergence of {name!r} has no closed form here: its parent {late[0]!r} in p is drawn after {name!r} "
-            f"in q, so it depends on {name!r}. Leave {name!r} out of analytic_kl."
+            f"the divergence of {name!r} has no closed form here: its parent {late[0]!r} in p is drawn after "
+            f"{name!r} in q, so it depends on {name!r}. Leave {name!r} out of analytic_kl."
         )
 
 
@@ -175,13 +177,16 @@ def random_parents(name: str, p: Joint, scored: Trace) -> list[str]:
 def analytic_divergence(q: Site, p: Site) -> Tensor:
     """KL(q || p) in closed form, nats, of a shape that broadcasts to ``(*particles, batch)``."""
     posterior, prior = q.distribution, p.distribution
-    batch = torch.broadcast_shapes(posterior.batch_shape, prior.batch_shape)
-    if not posterior.batch_shape == prior.batch_shape == batch:  # torch's forms for discrete variables do not broadcast
+    batch: torch.Size = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+        posterior.batch_shape, prior.batch_shape
+    )
+    # torch's closed forms for discrete variables do not broadcast
+    if not posterior.batch_shape == prior.batch_shape == batch:
         posterior, prior = posterior.expand(batch), prior.expand(batch)
     try:
         return kl_divergence(posterior, prior)
     except NotImplementedError:
         raise AncestralError(
-            f"no closed form is known for the divergence of {q.name!r} from {type(q.distribution).__name__} to "
-            f"{type(p.distribution).__name__}. Leave {q.name!r} out of analytic_kl."
+            f"no closed form is known for the divergence of {q.name!r} from {type(q.distribution).__name__} "
+            f"to {type(p.distribution).__name__}. Leave {q.name!r} out of analytic_kl."
         ) from None

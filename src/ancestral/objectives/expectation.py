@@ -40,7 +40,8 @@ def expectation(
         ``[batch]``: the Monte Carlo value (exact over enumerated variables), differentiable.
 
     Raises:
-        EstimatorError: an estimator is not valid for its variable or for ``reduction``, or names no variable of q.
+        EstimatorError: an estimator is not valid for its variable or for ``reduction``, or names no variable
+            of q.
         ShapeError: the cost is not of shape ``(*particles, batch)``.
     """
     trace = Trace((particles_of(particles), batch_of(given)), given, estimators, default=Reparameterized())
@@ -49,12 +50,13 @@ def expectation(
         for name in estimators:
             if name not in trace.drawn:
                 raise EstimatorError(
-                    f"an estimator is given for {name!r}, which q does not draw. " + nearest(name, trace.drawn)
+                    f"an estimator is given for {name!r}, which q does not draw. "
+                    + nearest(name, trace.drawn)
                 )
     if trace.enumerated and reduction != "mean":
         raise EstimatorError(
-            f"{', '.join(repr(name) for name, _ in trace.enumerated)}: enumerating under {reduction} is another "
-            "objective, not the importance-weighted bound. Draw the variable, or use elbo."
+            f"{', '.join(repr(name) for name, _ in trace.enumerated)}: enumerating under {reduction} is "
+            "another objective, not the importance-weighted bound. Draw the variable, or use elbo."
         )
     costs = cost(trace)
     if costs.shape != trace.shape:
@@ -62,8 +64,8 @@ def expectation(
             costs = costs.expand(trace.shape)
         except RuntimeError:
             raise ShapeError(
-                f"the cost has shape {tuple(costs.shape)}, but must have (*particles, batch) = {trace.shape}: sum over "
-                "the feature dimensions, never over the batch."
+                f"the cost has shape {tuple(costs.shape)}, but must have (*particles, batch) = "
+                f"{trace.shape}: sum over the feature dimensions, never over the batch."
             ) from None
     value = average(costs, trace, reduction)
     for site in trace.sites.values():
@@ -74,7 +76,7 @@ def expectation(
 
 
 def average(costs: Tensor, trace: Trace, reduction: Reduction = "mean") -> Tensor:
-    """``(*enumerated, particles, batch)`` -> ``[batch]``: weighted by q over enumerated values, reduced over particles."""
+    """``(*enumerated, particles, batch)`` -> ``[batch]``: sums weighted by q, then over the particles."""
     for name, _ in reversed(trace.enumerated):
         costs = (trace.sites[name].log_prob.exp() * costs).sum(0)
     if reduction == "mean":
@@ -85,7 +87,9 @@ def average(costs: Tensor, trace: Trace, reduction: Reduction = "mean") -> Tenso
 def particles_of(particles: int) -> int:
     """The number of particles, checked."""
     if not isinstance(particles, int) or isinstance(particles, bool) or particles < 1:
-        raise AncestralError(f"particles is {particles!r}, but it counts draws per datapoint: give 1 or more.")
+        raise AncestralError(
+            f"particles is {particles!r}, but it counts draws per datapoint: give 1 or more."
+        )
     return particles
 
 
@@ -95,11 +99,13 @@ def batch_of(given: Mapping[str, Tensor]) -> int:
     for name, value in given.items():
         if not isinstance(value, Tensor):
             raise AncestralError(
-                f"the given value of {name!r} is a {type(value).__name__}: give a torch.Tensor with the batch as its "
-                "first dimension."
+                f"the given value of {name!r} is a {type(value).__name__}: give a torch.Tensor with the "
+                "batch as its first dimension."
             )
         if value.dim() == 0:
-            raise ShapeError(f"the given value of {name!r} is a scalar: its first dimension must be the batch.")
+            raise ShapeError(
+                f"the given value of {name!r} is a scalar: its first dimension must be the batch."
+            )
         sizes[name] = value.shape[0]
     if not sizes:
         raise AncestralError('nothing is given: pass the observed variables, for example {"x": x}.')

@@ -77,7 +77,7 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=name)
+        torch.zeros(1, device=name).item()  # the meta device has no values
     except (RuntimeError, AssertionError) as error:
         first = str(error).strip().splitlines()[0]
         raise AncestralError(f"the device {name!r} is not available: {first} Use --device cpu or auto.") from None
@@ -122,7 +122,7 @@ class Training:
         self.total = self.steps_per_epoch * config.epochs
         self.log_every = max(1, min(self.steps_per_epoch, self.total // 500))
         self.validate_every = self.steps_per_epoch * (config.validate_every or max(1, config.epochs // 50))
-        self.marks = {round(part * self.total): part for part in PICTURES_AT}
+        self.marks = {math.ceil(part * self.total): part for part in PICTURES_AT}
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
 
@@ -226,17 +226,19 @@ class Training:
     # ---- what is seen of it
 
     def _means(self) -> dict[str, float]:
-        return {name: value.item() / self.counts[name] for name, value in self.sums.items()}
+        """The named scalars since the last line of metrics, which must be finite."""
+        means = {name: value.item() / self.counts[name] for name, value in self.sums.items()}
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise AncestralError(
+                    f"training diverged by step {self.progress.step}: {name} is {value}. The last checkpoint is as it was. "
+                    f"Train again with a lower --learning-rate (now {self.config.learning_rate:g}) or with --gradient-clip 1."
+                )
+        return means
 
     def _log(self) -> None:
         means, progress = self._means(), self.progress
         self.sums, self.counts = {}, {}
-        for name, value in means.items():
-            if not math.isfinite(value):
-                raise AncestralError(
-                    f"training diverged at step {progress.step}: {name} is {value}. The last checkpoint is as it was. Train "
-                    f"again with a lower --learning-rate (now {self.config.learning_rate:g}) or with --gradient-clip 1."
-                )
         epoch = progress.step / self.steps_per_epoch
         self._write_metrics({"step": progress.step, "epoch": epoch, "seconds": round(progress.seconds, 3), **means})
         self.reporter.update(progress.step, epoch, means)
@@ -327,9 +329,14 @@ class Training:
     # ---- the checkpoint
 
     def save(self) -> None:
-        """Write ``best`` and then ``last``, so that whatever moment the machine dies at, one whole state remains."""
+        """Write ``best`` and then ``last``, so that whatever moment the machine dies at, one whole state remains.
+
+        Raises:
+            AncestralError: training has diverged (nothing is written then), or the disk can't be written.
+        """
         if self.folder is None:
             return
+        self._means()
         if self.best_weights is not None:
             state = {"epoch": self.progress.best_epoch, "validation_loss": self.progress.best}
             write_checkpoint(self.folder.checkpoint("best"), {"model": self.best_weights}, state)

@@ -1,0 +1,72 @@
+"""The command line: ``ancestral VERB``. One file per verb, each thin: parse, call the library, print.
+
+Nothing here imports torch before it is needed, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from ancestral.errors import AncestralError, nearest
+
+VERBS = {
+    "train": "train a model on a data set",
+    "resume": "continue an interrupted run",
+    "sample": "draw from a trained model",
+    "reconstruct": "encode data and decode them again",
+    "interpolate": "walk from one datapoint to another through the latent space",
+    "evaluate": "bounds of log p(x) on held-out data",
+    "list": "models, data sets, objectives, estimators",
+    "doctor": "is everything here that is needed?",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns the exit status: 0, 1 for an error, 2 for wrong words, 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if not words or words[0] in ("-h", "--help", "help"):
+            print(_help())
+            return 0
+        if words[0] == "--version":
+            from ancestral import __version__
+
+            print(f"ancestral {__version__}")
+            return 0
+        verb = words[0]
+        if verb not in VERBS:
+            print(f"error: there is no verb {verb!r}. {nearest(verb, VERBS)}", file=sys.stderr)
+            return 2
+        status: int = importlib.import_module(f"ancestral.cli.{verb.replace('list', 'listing')}").main(words[1:])
+        return status
+    except AncestralError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    return "\n".join(
+        [
+            "usage: ancestral VERB ...",
+            "",
+            "Deep generative models: train, look, measure, use.",
+            "",
+            *(f"  {verb:{width}}  {words}" for verb, words in VERBS.items()),
+            "",
+            "`ancestral VERB --help` says more. To begin:",
+            "",
+            "  ancestral train vae digits --out runs/first",
+        ]
+    )

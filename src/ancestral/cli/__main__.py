@@ -1,0 +1,7 @@
+"""``python -m ancestral.cli``, where the script is not on the path."""
+
+import sys
+
+from ancestral.cli import main
+
+sys.exit(main())

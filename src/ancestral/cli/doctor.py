@@ -1,0 +1,63 @@
+"""``ancestral doctor``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from ancestral.cli.arguments import parse
+
+
+@dataclasses.dataclass(frozen=True)
+class Doctor:
+    """Check the installation: versions, devices, data, extras, disk."""
+
+
+def main(words: Sequence[str]) -> int:
+    parse(Doctor, "doctor", words)
+
+    import numpy
+    import torch
+
+    import ancestral
+    from ancestral.data import named_sets
+    from ancestral.data.download import folder_of
+
+    good = True
+    print(f"ancestral   {ancestral.__version__}, Python {platform.python_version()} at {sys.executable}")
+    print(f"torch       {torch.__version__}, numpy {numpy.__version__}, {os.cpu_count()} CPU cores")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            print(f"GPU         {torch.cuda.get_device_name(index)}")
+    else:
+        print("GPU         none that torch sees; the CPU will do for everything in the README")
+    one = torch.ones(3, requires_grad=True)
+    (gradient,) = torch.autograd.grad((one * one).sum(), one)
+    works = bool((gradient == 2).all())
+    good &= works
+    print(f"arithmetic  {'works' if works else 'WRONG: a gradient came out wrong; install torch again'}")
+    folder = os.environ.get("ANCESTRAL_DATA")
+    if folder and not Path(folder).is_dir():
+        good = False
+        print(f"data        ANCESTRAL_DATA names {folder}, which is no folder: create it, or unset the variable")
+    else:
+        print(f"data        ANCESTRAL_DATA {f'is {folder}' if folder else 'is not set: sets are downloaded when asked for'}")
+    for named in named_sets():
+        place = "comes with scikit-learn" if named.name == "digits" else folder_of(named.name)
+        print(f"  {named.name:16} {place or 'not here yet: downloaded at first use'}")
+    for extra, module in (("parquet", "pyarrow"), ("tensorboard", "tensorboard")):
+        words_ = "installed" if find_spec(module) else f'not installed; pip install "ancestral[{extra}]"'
+        print(f"extra       {extra}: {words_}")
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    writable = os.access(Path.cwd(), os.W_OK)
+    good &= writable
+    words_ = "can be written" if writable else "can NOT be written: change to another"
+    print(f"disk        {free:.1f} GiB free; this folder {words_}")
+    print("all is well. To begin:  ancestral train vae digits --out runs/first" if good else "mend what is said above.")
+    return 0 if good else 1

@@ -1,0 +1,50 @@
+"""``ancestral interpolate RUN``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from ancestral.cli.arguments import Count, Out, RunArguments, description, parse, require, write
+from ancestral.errors import AncestralError
+
+
+@dataclasses.dataclass(frozen=True)
+class Interpolate(RunArguments):
+    """Walk in straight lines through the latent space: between encoded data, or between draws where nothing encodes."""
+
+    number: Count = 8
+    """How many walks, one a row."""
+    steps: int = 9
+    """Points of each walk, both ends included."""
+    split: Literal["train", "validation", "test"] = "test"
+    """The rows that the walks join (models that encode)."""
+    out: Out = None
+    """Where to: .png, .npz, .npy or .csv. By default interpolations.png in the run folder."""
+
+
+def main(words: Sequence[str]) -> int:
+    arguments = parse(Interpolate, "interpolate", words)
+    if arguments.steps < 2:
+        raise AncestralError(f"steps is {arguments.steps}, but a walk has at least its 2 ends.")
+    if arguments.number < 1:
+        raise AncestralError(f"-n is {arguments.number}, but at least one walk is needed.")
+    run = arguments.load()
+    require(run.model, "decode", "interpolate")
+
+    from ancestral.cli.reconstruct import rows
+    from ancestral.evaluation.interpolation import interpolate
+    from ancestral.models.contract import CanEncode
+
+    if isinstance(run.model, CanEncode):
+        x, y = rows(run, arguments.split, 2 * arguments.number)
+        if len(x) < 2:
+            raise AncestralError(f"{run.data.name} has a single row in its {arguments.split} split: a walk joins two.")
+        ends = run.model.encode(x, y=y)
+    else:
+        ends = run.model.noise(2 * arguments.number)
+    x = interpolate(run.model, ends, arguments.steps)
+    path = write(x, arguments.out, run.path / "interpolations", description(run), arguments.steps)
+    print(f"{len(x) // arguments.steps} walks of {arguments.steps} points:  {path}")
+    return 0
