@@ -61,7 +61,7 @@ class Run:
         """
         if self._data is not None:
             return self._data
-        return reload_data(self.config)
+        return reload_data(self.config, self.folder)
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -71,9 +71,8 @@ class Run:
     def evaluate(self, particles: int = 100, split: str = "test", **options: Any) -> list[Figure]:
         """Bounds of log p(x) and active units on held-out data; see :func:`ancestral.evaluation.evaluate`."""
         figures = evaluate(self.model, self.data, particles, split, **options)
-        assert_latent = self.model
-        if isinstance(assert_latent, LatentVariableModel):
-            figures += active_units(assert_latent, self.data, split)
+        if isinstance(self.model, LatentVariableModel):
+            figures += active_units(self.model, self.data, split)
         return figures
 
     def __repr__(self) -> str:
@@ -111,6 +110,8 @@ def train(
         if key not in fields:
             raise AncestralError(f"there is no setting {key!r} for {name}. " + nearest(key, fields))
     chosen = {kind: {key: value for key, value in settings.items() if fields[key] is kind} for kind in kinds}
+    for kind, values in chosen.items():
+        check_types(kind, values, name)
     training = dataclasses.replace(
         MODELS[name][1] if name in MODELS else TrainingConfig(), **_tuples(chosen[TrainingConfig])
     )
@@ -131,6 +132,11 @@ def fit(
     """:func:`train` with its settings in three dataclasses."""
     reporter = reporter or Silent()
     given = data if isinstance(data, Dataset) else None
+    if given is not None and data_config != DataConfig():
+        raise AncestralError(
+            "settings of the data have no effect on a Dataset, which is split and prepared already: give them to "
+            "ancestral.data.load, or pass the name or path of the data instead."
+        )
     dataset = given if given is not None else ancestral.data.load(os.fspath(data), data_config)  # type: ignore[arg-type]
     name = model if isinstance(model, str) else OWN
     if model_config is not None:
@@ -143,12 +149,10 @@ def fit(
     try:
         torch.manual_seed(training.seed)
         network = model if isinstance(model, nn.Module) else BUILDERS[name](model_config, dataset.description)
-        if training.seed < 0:
-            raise AncestralError("seed must be 0 or more.")
         folder = RunFolder(out if out is not None else _new_place(name, dataset.name))
         config: dict[str, Any] = {
             "model": name,
-            "data": str(Path(os.fspath(data)).resolve()) if given is None and dataset.name != data else dataset.name,
+            "data": _address(data),
             "in_memory": given is not None and given.name not in _names(),
             "settings": dataclasses.asdict(model_config) if model_config is not None else {},
             "data_settings": dataclasses.asdict(data_config),
@@ -184,7 +188,7 @@ def resume(
     reporter = reporter or Silent()
     folder = RunFolder(path)
     config = folder.config()
-    dataset = data if data is not None else reload_data(config)
+    dataset = reload_data(config, folder) if data is None else check_data(data, config, folder)
     training = parse(TrainingConfig, config.get("training", {}), folder.config_file)
     torch_state = torch.get_rng_state()
     try:
@@ -263,34 +267,52 @@ def _build(config: Mapping[str, Any], folder: RunFolder, model: nn.Module | None
     return BUILDERS[name](settings, parse(DataDescription, config.get("description", {}), folder.config_file))
 
 
-def reload_data(config: Mapping[str, Any]) -> Dataset:
-    """The data of a run, prepared as they were."""
+def reload_data(config: Mapping[str, Any], folder: RunFolder) -> Dataset:
+    """The data of a run, prepared as they were.
+
+    Raises:
+        AncestralError: they can't be found, or are not those it was trained on.
+    """
     if config.get("in_memory"):
         raise AncestralError("the run was trained on data made in memory: pass them again, data=....")
-    dataset = ancestral.data.load(config["data"], parse(DataConfig, config.get("data_settings", {}), Path("config.toml")))
-    description = parse(DataDescription, config.get("description", {}), Path("config.toml"))
-    if dataset.description != description:
+    settings = parse(DataConfig, config.get("data_settings", {}), folder.config_file)
+    return check_data(ancestral.data.load(config["data"], settings), config, folder)
+
+
+def check_data(data: Dataset, config: Mapping[str, Any], folder: RunFolder) -> Dataset:
+    """The data, if the run was trained on them: the same description, and the same training rows."""
+    description = parse(DataDescription, config.get("description", {}), folder.config_file)
+    if data.description != description:
         raise AncestralError(
-            f"the data {config['data']} are not those of the run: they are {dataset.description}, but it was trained on "
+            f"the data {data.name} are not those of the run: they are {data.description}, but it was trained on "
             f"{description}. Put the old data back."
         )
-    return dataset
+    noted = folder.environment().get("data", {}).get("train", {}).get("digest")
+    if noted is not None and noted != data.digest("train"):
+        raise AncestralError(
+            f"the data {data.name} are not those of the run: the training rows have changed since. Put the old data back."
+        )
+    return data
 
 
 def parse(kind: type[Settings], values: Mapping[str, Any], where: Path) -> Settings:
     """A settings dataclass from a table of a TOML file; unknown keys and wrong types are errors."""
-    known = {field.name: field for field in dataclasses.fields(kind)}
-    default = {name: field.default for name, field in known.items()}
-    for key, value in values.items():
-        if key not in known:
-            raise AncestralError(f"{where}: there is no setting {key!r}. " + nearest(key, known))
-        expected = default[key]
-        if expected is not dataclasses.MISSING and not _same_kind(value, expected):
-            raise AncestralError(f"{where}: {key} is {value!r}, but must be like {expected!r}.")
+    check_types(kind, values, str(where))
     try:
         return kind(**_tuples(values))
     except TypeError as error:
         raise AncestralError(f"{where}: {error}.") from None
+
+
+def check_types(kind: type[Settings], values: Mapping[str, Any], where: str) -> None:
+    """Every key is a field, and every value is of the type of its default."""
+    default = {field.name: field.default for field in dataclasses.fields(kind)}
+    for key, value in values.items():
+        if key not in default:
+            raise AncestralError(f"{where}: there is no setting {key!r}. " + nearest(key, default))
+        expected = default[key]
+        if expected is not dataclasses.MISSING and not _same_kind(value, expected):
+            raise AncestralError(f"{where}: {key} is {value!r}, but must be like {expected!r}.")
 
 
 def _same_kind(value: object, example: object) -> bool:
@@ -299,7 +321,7 @@ def _same_kind(value: object, example: object) -> bool:
     if isinstance(example, float):
         return isinstance(value, int | float)
     if isinstance(example, tuple):
-        return isinstance(value, list | tuple)
+        return isinstance(value, list | tuple) and all(_same_kind(v, e) for v in value for e in example[:1])
     return isinstance(value, type(example))
 
 
@@ -309,6 +331,14 @@ def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _names() -> list[str]:
     return [named.name for named in ancestral.data.named_sets()]
+
+
+def _address(data: str | os.PathLike[str] | Dataset) -> str:
+    """Where the data are found again, from whatever folder."""
+    if isinstance(data, Dataset):
+        return data.name
+    text = os.fspath(data)
+    return text if text in _names() else str(Path(text).expanduser().resolve())
 
 
 def _new_place(model: str, data: str) -> Path:

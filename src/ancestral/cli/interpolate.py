@@ -34,7 +34,7 @@ def main(words: Sequence[str]) -> int:
     require(run.model, "decode", "interpolate")
 
     from ancestral.cli.reconstruct import rows
-    from ancestral.evaluation.interpolation import interpolate
+    from ancestral.evaluation import interpolate
     from ancestral.models.contract import CanEncode
 
     if isinstance(run.model, CanEncode):

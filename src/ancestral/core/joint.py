@@ -24,12 +24,10 @@ class Joint(nn.Module):
 
     Args:
         conditionals: from ``"variable | parent, parent"`` to the callable.
-        given: the variables conditioned on. Optional: without it, a parent that no entry defines is taken to
-            be one.
+        given: the variables conditioned on. Optional: without it, a parent that no entry defines is taken to be one.
 
     Raises:
-        GraphError: duplicate variable, cycle, malformed name, or a parent that is neither defined nor in
-            ``given``.
+        GraphError: duplicate variable, cycle, malformed name, or a parent that is neither defined nor in ``given``.
     """
 
     def __init__(self, conditionals: Mapping[str, Conditional], given: Iterable[str] | None = None) -> None:
@@ -43,14 +41,11 @@ class Joint(nn.Module):
             if name in graph:
                 raise GraphError(f"the variable {name!r} has two conditionals: keep one of them.")
             if hasattr(nn.ModuleDict(), name):
-                raise GraphError(
-                    f"{name!r} is a name that torch's modules use themselves: give the variable another."
-                )
+                raise GraphError(f"{name!r} is a name that torch's modules use themselves: give the variable another.")
             if not callable(conditional):
                 raise GraphError(
                     f"the conditional of {name!r} is a {type(conditional).__name__}, which can't be called. "
-                    "Give a callable from the parents to a distribution, for example lambda z: Normal(z, "
-                    "1.0)."
+                    "Give a callable from the parents to a distribution, for example lambda z: Normal(z, 1.0)."
                 )
             graph[name], functions[name] = parents, conditional
         outside = list(dict.fromkeys(p for parents in graph.values() for p in parents if p not in graph))
@@ -71,9 +66,7 @@ class Joint(nn.Module):
             order = tuple(name for name in graphlib.TopologicalSorter(graph).static_order() if name in graph)
         except graphlib.CycleError as error:
             cycle = " <- ".join(reversed(error.args[1]))  # graphlib lists parents first
-            raise GraphError(
-                f"the graph has a cycle, {cycle}: no variable of it can be drawn first."
-            ) from None
+            raise GraphError(f"the graph has a cycle, {cycle}: no variable of it can be drawn first.") from None
         self.variables: tuple[str, ...] = order
         """The variables it defines, each after its parents."""
         self.given: tuple[str, ...] = tuple(outside)
@@ -91,11 +84,7 @@ class Joint(nn.Module):
                         + nearest(parent, trace.values)
                     )
             distribution = self.conditionals[name](*[trace[parent] for parent in parents])
-            if (
-                not parents
-                and isinstance(distribution, Distribution)
-                and any(b != 1 for b in distribution.batch_shape)
-            ):
+            if not parents and isinstance(distribution, Distribution) and any(b != 1 for b in distribution.batch_shape):
                 raise ShapeError(
                     f"p({name}) has no parents, so it can't have a batch shape, but it has "
                     f"{tuple(distribution.batch_shape)} (event shape {tuple(distribution.event_shape)}). Put "
@@ -123,9 +112,7 @@ def _parse(key: str) -> tuple[str, tuple[str, ...]]:
     name, parents = left.strip(), tuple(p.strip() for p in right.split(",")) if bar else ()
     for word in (name, *parents):
         if not word.isidentifier():
-            raise GraphError(
-                f'{key!r} is no conditional: write "x" or "x | y, z", with names that are identifiers.'
-            )
+            raise GraphError(f'{key!r} is no conditional: write "x" or "x | y, z", with names that are identifiers.')
     if name in parents:
         raise GraphError(f"the graph has a cycle, {name} <- {name}: {key!r} makes {name!r} its own parent.")
     if len(set(parents)) < len(parents):

@@ -147,9 +147,7 @@ class Trace:
             ShapeError: the distribution's batch shape is no trailing part of ``(*particles, batch)``.
         """
         if name in self.sites or (name in self.values and name not in self._given):
-            raise GraphError(
-                f"the variable {name!r} was sampled twice in one run: give every variable its own name."
-            )
+            raise GraphError(f"the variable {name!r} was sampled twice in one run: give every variable its own name.")
         if isinstance(distribution, Tensor):
             self.values[name] = distribution
             return distribution

@@ -44,7 +44,9 @@ class DiscretizedLogistic(Distribution):
     has_rsample = False
 
     def __init__(self, loc: Tensor, log_scale: Tensor, levels: int = 256) -> None:
-        self.loc, self.log_scale = torch.broadcast_tensors(loc, log_scale)  # type: ignore[no-untyped-call]
+        loc, log_scale = torch.broadcast_tensors(loc, log_scale)  # type: ignore[no-untyped-call]
+        self.loc: Tensor = loc
+        self.log_scale: Tensor = log_scale
         self.levels = levels
         super().__init__(self.loc.shape, validate_args=False)
 

@@ -64,9 +64,7 @@ class Head(nn.Module):
     def forward(self, *parents: Tensor) -> Distribution:
         output = self.network(*parents)
         # a log-density sums hundreds of terms: in 16 bits it would lose the digits that learning needs
-        return self.distribution(
-            output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
-        )
+        return self.distribution(output.float() if output.dtype in (torch.bfloat16, torch.float16) else output)
 
     def distribution(self, output: Tensor) -> Distribution:
         raise AncestralError(f"{type(self).__name__} does not say how to read its network's output.")
@@ -219,9 +217,7 @@ class DiscretizedLogisticHead(Head):
     def distribution(self, output: Tensor) -> Distribution:
         location, log_scale = self.split(output)
         # the output 0 stands for mid-grey with a scale of about an eighth of the range
-        return event(
-            DiscretizedLogistic(location + 0.5, soft_limit(log_scale) - 2.0, self.levels), self.event_dims
-        )
+        return event(DiscretizedLogistic(location + 0.5, soft_limit(log_scale) - 2.0, self.levels), self.event_dims)
 
     def unconstrained_mean(self, data: Tensor) -> Tensor | None:
         return data.double().mean(0) - 0.5
@@ -248,10 +244,8 @@ def normal(
     Args:
         network: gives the mean and, where the scale is ``"learned"``, as many log-scales after it.
         event_dims: how many trailing dimensions are one event.
-        scale: ``"learned"`` from the parents, ``"shared"`` (one learned number), or a fixed standard
-            deviation.
-        mean: squashes the mean, for example ``torch.sigmoid`` for pixels (Kingma and Welling, 2014, section
-            5).
+        scale: ``"learned"`` from the parents, ``"shared"`` (one learned number), or a fixed standard deviation.
+        mean: squashes the mean, for example ``torch.sigmoid`` for pixels (Kingma and Welling, 2014, section 5).
     """
     return NormalHead(network, event_dims, scale, mean)
 
@@ -266,9 +260,7 @@ def one_hot(network: nn.Module, event_dims: int = 0) -> OneHotHead:
     return OneHotHead(network, event_dims)
 
 
-def discretized_logistic(
-    network: nn.Module, event_dims: int = 1, levels: int = 256
-) -> DiscretizedLogisticHead:
+def discretized_logistic(network: nn.Module, event_dims: int = 1, levels: int = 256) -> DiscretizedLogisticHead:
     """Grey levels k/(levels - 1): see :class:`~ancestral.distributions.DiscretizedLogistic`."""
     return DiscretizedLogisticHead(network, event_dims, levels)
 

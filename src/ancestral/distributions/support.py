@@ -58,9 +58,7 @@ def enumerate_support(distribution: Distribution, maximum: int = MAXIMAL_SUPPORT
         )
     if count > 1 and copies == 1:
         return single.reshape(single.shape[0], *event)
-    choices = torch.tensor(
-        list(itertools.product(range(single.shape[0]), repeat=copies)), device=single.device
-    )
+    choices = torch.tensor(list(itertools.product(range(single.shape[0]), repeat=copies)), device=single.device)
     return single[choices].reshape(count, *event)
 
 

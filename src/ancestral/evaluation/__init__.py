@@ -1,8 +1,9 @@
 """Evaluation: figures with provenance."""
 
 from ancestral.evaluation.figures import Figure
+from ancestral.evaluation.interpolation import interpolate, latent_grid
 from ancestral.evaluation.latents import active_units, activity
 from ancestral.evaluation.likelihood import bounds, evaluate
 from ancestral.evaluation.neighbors import nearest_training_rows
 
-__all__ = ["Figure", "active_units", "activity", "bounds", "evaluate", "nearest_training_rows"]
+__all__ = ["Figure", "active_units", "activity", "bounds", "evaluate", "interpolate", "latent_grid", "nearest_training_rows"]

@@ -1,4 +1,4 @@
-"""Walks through the latent space."""
+"""Walks through the latent space, and maps of it."""
 
 from __future__ import annotations
 
@@ -37,4 +37,26 @@ def interpolate(model: Any, ends: Tensor | dict[str, Tensor], steps: int) -> Ten
         weights = weights.reshape(1, steps, *[1] * (value.dim() - 1))
         lines[name] = (start.unsqueeze(1) * (1 - weights) + end.unsqueeze(1) * weights).flatten(0, 1)
     x: Tensor = model.decode(lines[""] if single else lines)
+    return x
+
+
+@torch.no_grad()
+def latent_grid(model: Any, size: int) -> Tensor:
+    """Decode a grid of a 2-D latent space with a standard normal prior, ``[size · size, *shape]``.
+
+    The points are the prior's quantiles (k + 1/2) / size along each axis, so each stands for the same probability. Rows
+    run along the second dimension from high to low.
+
+    Raises:
+        AncestralError: the latent space has not two dimensions.
+
+    Source: Kingma and Welling (2014), figure 4.
+    """
+    shape = model.latent_shape()
+    if shape != (2,):
+        raise AncestralError(f"a map needs a latent variable of 2 dimensions, but it has shape {shape}: train with --latent 2.")
+    device = next(model.parameters()).device
+    axis = torch.special.ndtri((torch.arange(size, device=device) + 0.5) / size)
+    second, first = torch.meshgrid(axis.flip(0), axis, indexing="ij")
+    x: Tensor = model.decode(torch.stack([first.flatten(), second.flatten()], 1))
     return x

@@ -68,7 +68,7 @@ class GAN(nn.Module):
 
     def noise(self, n: int) -> Tensor:
         """z ∼ U(-1, 1), ``[n, latent]``."""
-        weight = self.generator[0].weight
+        weight = next(self.generator.parameters())
         return torch.rand(n, self.config.latent, dtype=weight.dtype, device=weight.device) * 2 - 1
 
     def discriminator_loss(self, batch: Batch) -> Scalars:

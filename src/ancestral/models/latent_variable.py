@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Categorical, Distribution, kl_divergence
 
 from ancestral.core import AncestralSampling, Estimators, Joint, Site, Trace, run
 from ancestral.distributions import base_of, check_support
@@ -27,10 +27,13 @@ class _Mean:
         try:
             mean = distribution.mean
         except NotImplementedError:
+            mean = None
+        base = base_of(distribution)[0]
+        if mean is None or isinstance(base, Categorical):  # torch says nan for the mean of an index
             raise AncestralError(
-                f"the mean of {name!r}, a {type(base_of(distribution)[0]).__name__}, is not known in closed form: ask for a "
-                "draw instead (sample=True, mean=False)."
-            ) from None
+                f"the mean of {name!r}, a {type(base).__name__}, is not known in closed form: ask for a draw instead "
+                "(sample=True, mean=False)."
+            )
         return mean.expand(*trace.missing_shape(distribution), *mean.shape)
 
     def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor | None:
@@ -95,6 +98,8 @@ class LatentVariableModel(nn.Module):
         self.beta, self.kl_warmup, self.free_bits = beta, kl_warmup, free_bits
         self.observed = observed
         self.classes = classes
+        if classes and not self._takes_labels():
+            raise AncestralError(f"classes has no effect: neither {p} nor q is conditioned on labels y.")
 
     # ---- learning
 
@@ -124,7 +129,7 @@ class LatentVariableModel(nn.Module):
         if self.free_bits:
             for name in self.analytic_kl:
                 units = kl_per_unit(terms.q.sites[name].distribution, terms.p.sites[name].distribution)
-                units = units.flatten(0, -2).mean(0)
+                units = units.reshape(-1, *terms.q.sites[name].distribution.event_shape).mean(0)
                 # Σ max(λ, KL_j) = Σ KL_j + Σ max(0, λ - KL_j): the bound already holds the first sum
                 loss = loss + beta * F.relu(self.free_bits - units).sum()
         kl = [value.mean() for value in terms.kl.values()]
@@ -152,6 +157,8 @@ class LatentVariableModel(nn.Module):
 
     def check(self, batch: Batch) -> None:
         """Every shape, and that the data lie in the support of their likelihood."""
+        if self.classes and batch.y is not None and int(batch.y.max()) >= self.classes:
+            raise AncestralError(f"the data have a label {int(batch.y.max())}, but the model has classes={self.classes}.")
         given = self.given(batch.x, batch.y)
         elbo(self.p, self.q, given, estimators=self.estimators, analytic_kl=self.analytic_kl)
         with torch.no_grad():
@@ -170,12 +177,18 @@ class LatentVariableModel(nn.Module):
         Args:
             n: how many.
             mean: give the mean of p(x | z) for the drawn z, instead of a draw of x.
-            given: values that are not to be drawn, ``[n, …]`` each.
+            given: values that are not to be drawn, ``[n, …]`` each. Labels that p is conditioned on are drawn uniformly
+                from the classes unless they are given.
         """
         if n < 1:
             raise AncestralError(f"n is {n}, but at least one sample must be drawn.")
-        if self._takes_labels() and "y" not in (given or {}):
-            raise GraphError(f"{self.p} is conditioned on y: pass given={{'y': ...}}.")
+        given = dict(given or {})
+        if isinstance(self.p, Joint) and "y" in self.p.given and "y" not in given:
+            if not self.classes:
+                raise GraphError(f"{self.p} is conditioned on y: pass given={{'y': ...}}, or build it with classes=....")
+            device = next((p.device for p in self.parameters()), torch.device("cpu"))
+            labels = torch.randint(self.classes, (n,), device=device)
+            given["y"] = F.one_hot(labels, self.classes).to(torch.get_default_dtype())
         return run(self.p, given, (n,), {self.observed: _Mean()} if mean else None)[self.observed]
 
     @torch.no_grad()

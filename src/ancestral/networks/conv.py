@@ -26,9 +26,7 @@ def _check(shape: tuple[int, ...], channels: tuple[int, ...]) -> ImageShape:
             f"{shape}. Use the multilayer perceptron for tables."
         )
     if not channels or min(channels) < 1:
-        raise AncestralError(
-            f"channels is {channels}: give one positive number per layer, for example 32 64."
-        )
+        raise AncestralError(f"channels is {channels}: give one positive number per layer, for example 32 64.")
     return shape[0], shape[1], shape[2]
 
 
@@ -42,9 +40,7 @@ class ConvEncoder(nn.Module):
         activation_name: between the layers.
     """
 
-    def __init__(
-        self, shape: tuple[int, ...], channels: tuple[int, ...], features: int, activation_name: str
-    ) -> None:
+    def __init__(self, shape: tuple[int, ...], channels: tuple[int, ...], features: int, activation_name: str) -> None:
         super().__init__()
         self.shape = _check(shape, channels)
         height, width = halvings(self.shape, len(channels))[-1]

@@ -37,6 +37,4 @@ def generator_loss(fake: Tensor, kind: GeneratorLoss = "non-saturating") -> Tens
         return -F.softplus(fake)
     if kind == "non-saturating":
         return F.softplus(-fake)
-    raise AncestralError(
-        f"there is no generator loss {kind!r}. " + nearest(kind, ("minimax", "non-saturating"))
-    )
+    raise AncestralError(f"there is no generator loss {kind!r}. " + nearest(kind, ("minimax", "non-saturating")))

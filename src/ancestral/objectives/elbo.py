@@ -43,8 +43,7 @@ def elbo(
 
     Args:
         p: the model, for example ``Joint({"z": prior, "x | z": decoder})``.
-        q: the approximate posterior, for example ``Joint({"z | x": encoder})``. It must draw every latent of
-            p.
+        q: the approximate posterior, for example ``Joint({"z | x": encoder})``. It must draw every latent of p.
         given: the observed values by name, each with the batch first.
         particles: draws per datapoint.
         estimators: how the gradient passes the latent variables; one, or one per name.
@@ -122,8 +121,7 @@ def check_same_latents(p: Trace, q: Trace) -> None:
         mine, theirs = q.sites[name].distribution.event_shape, p.sites[name].distribution.event_shape
         if mine != theirs:
             raise ShapeError(
-                f"{name!r} has event shape {tuple(mine)} in q but {tuple(theirs)} in p: they must be the "
-                "same variable."
+                f"{name!r} has event shape {tuple(mine)} in q but {tuple(theirs)} in p: they must be the same variable."
             )
     for name, site in p.sites.items():
         if name not in q.given and name not in q.drawn:  # a deterministic variable of q has no density

@@ -40,8 +40,7 @@ def expectation(
         ``[batch]``: the Monte Carlo value (exact over enumerated variables), differentiable.
 
     Raises:
-        EstimatorError: an estimator is not valid for its variable or for ``reduction``, or names no variable
-            of q.
+        EstimatorError: an estimator is not valid for its variable or for ``reduction``, or names no variable of q.
         ShapeError: the cost is not of shape ``(*particles, batch)``.
     """
     trace = Trace((particles_of(particles), batch_of(given)), given, estimators, default=Reparameterized())
@@ -50,8 +49,7 @@ def expectation(
         for name in estimators:
             if name not in trace.drawn:
                 raise EstimatorError(
-                    f"an estimator is given for {name!r}, which q does not draw. "
-                    + nearest(name, trace.drawn)
+                    f"an estimator is given for {name!r}, which q does not draw. " + nearest(name, trace.drawn)
                 )
     if trace.enumerated and reduction != "mean":
         raise EstimatorError(
@@ -87,9 +85,7 @@ def average(costs: Tensor, trace: Trace, reduction: Reduction = "mean") -> Tenso
 def particles_of(particles: int) -> int:
     """The number of particles, checked."""
     if not isinstance(particles, int) or isinstance(particles, bool) or particles < 1:
-        raise AncestralError(
-            f"particles is {particles!r}, but it counts draws per datapoint: give 1 or more."
-        )
+        raise AncestralError(f"particles is {particles!r}, but it counts draws per datapoint: give 1 or more.")
     return particles
 
 
@@ -103,9 +99,7 @@ def batch_of(given: Mapping[str, Tensor]) -> int:
                 "batch as its first dimension."
             )
         if value.dim() == 0:
-            raise ShapeError(
-                f"the given value of {name!r} is a scalar: its first dimension must be the batch."
-            )
+            raise ShapeError(f"the given value of {name!r} is a scalar: its first dimension must be the batch.")
         sizes[name] = value.shape[0]
     if not sizes:
         raise AncestralError('nothing is given: pass the observed variables, for example {"x": x}.')

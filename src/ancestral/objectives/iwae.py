@@ -29,9 +29,7 @@ def iwae(
 
     Source: Burda, Grosse and Salakhutdinov (2016), eq. 8.
     """
-    return expectation(
-        lambda trace: log_weight(p, trace), q, given, particles, estimators, reduction="log-mean-exp"
-    )
+    return expectation(lambda trace: log_weight(p, trace), q, given, particles, estimators, reduction="log-mean-exp")
 
 
 def log_weight(p: Callable[[Trace], Any], trace: Trace) -> Tensor:

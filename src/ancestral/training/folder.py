@@ -93,6 +93,21 @@ class RunFolder:
             )
         return config
 
+    def environment(self) -> dict[str, Any]:
+        """What was noted of versions, device and data; empty if the run died before it was.
+
+        Raises:
+            AncestralError: environment.json is damaged.
+        """
+        place = self.path / "environment.json"
+        try:
+            noted = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise AncestralError(f"can't read {place}: {error}. Restore it from a copy, or train again.") from None
+        if not isinstance(noted, dict):
+            raise AncestralError(f"{place} is not as it was written. Restore it from a copy, or train again.")
+        return noted
+
     def write_json(self, name: str, value: Any) -> None:
         write_atomically(self.path / name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from ancestral.configs import TrainingConfig
 from ancestral.data import Dataset
+from ancestral.data.dataset import SplitName
 from ancestral.errors import AncestralError
 from ancestral.models.contract import (
     Batch,
@@ -294,15 +295,19 @@ class Training:
             return
         name = f"{round(100 * part):03d}-percent"
         shape = self.dataset.description.shape
-        with self._evaluating():
-            if len(shape) != 3 or shape[0] not in (1, 3):
-                return
-            pictures = {f"samples-{name}": grid(self.model.sample(64, mean=True))}
-            if isinstance(self.model, CanReconstruct) and part > 0:
-                split = "validation" if len(self.dataset.validation) else "train"
-                count = min(32, len(getattr(self.dataset, split)))
-                x, y = next(iter(self.dataset.batches(split, count, shuffle=False, device=self.device)))
-                pictures[f"reconstructions-{name}"] = grid(pairs(x, self.model.reconstruct(x, y=y)), 8)
+        if len(shape) != 3 or shape[0] not in (1, 3):
+            return
+        pictures = {}
+        try:
+            with self._evaluating():
+                pictures[f"samples-{name}"] = grid(self.model.sample(64, mean=True))
+                if isinstance(self.model, CanReconstruct) and part > 0:
+                    split: SplitName = "validation" if len(self.dataset.validation) else "train"
+                    count = min(32, len(getattr(self.dataset, split)))
+                    x, y = next(iter(self.dataset.batches(split, count, shuffle=False, device=self.device)))
+                    pictures[f"reconstructions-{name}"] = grid(pairs(x, self.model.reconstruct(x, y=y)), 8)
+        except AncestralError as error:  # a model without means can be trained all the same
+            self.reporter.say(f"a picture is missing: {error}")
         for title, picture in pictures.items():
             save_picture(picture, self.folder.samples / f"{title}.png")
             for tracker in self.trackers:

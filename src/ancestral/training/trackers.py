@@ -40,24 +40,24 @@ class TensorBoard:
             raise AncestralError(
                 'the TensorBoard tracker needs tensorboard: pip install "ancestral[tensorboard]".'
             ) from None
-        self.writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self.writer = SummaryWriter(str(folder / "tensorboard"))
 
     def start(self, config: dict[str, Any]) -> None:
         self.text("config", "\n".join(f"    {name} = {value!r}" for name, value in config.items()))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
-            self.writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self.writer.add_scalar(name, value, step)
 
     def image(self, step: int, name: str, picture: Image.Image) -> None:
         pixels = np.asarray(picture.convert("RGB"))
-        self.writer.add_image(name, pixels, step, dataformats="HWC")  # type: ignore[no-untyped-call]
+        self.writer.add_image(name, pixels, step, dataformats="HWC")
 
     def text(self, name: str, content: str) -> None:
-        self.writer.add_text(name, content)  # type: ignore[no-untyped-call]
+        self.writer.add_text(name, content)
 
     def finish(self) -> None:
-        self.writer.close()  # type: ignore[no-untyped-call]
+        self.writer.close()
 
 
 TRACKERS = {"tensorboard": TensorBoard}
