@@ -1,4 +1,4 @@
-"""What all tests share: one thread, the real data where they exist, and two models whose likelihood is known exactly."""
+"""What all tests share: one thread, the real data where they exist, and models whose likelihood is known."""
 
 from __future__ import annotations
 
@@ -114,7 +114,11 @@ class TwoLayers(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(5)
-        self.prior, self.middle, self.decoder = bernoulli_bias(2), bernoulli(linear(2, 3)), bernoulli(mlp(3, 5, 4))
+        self.prior, self.middle, self.decoder = (
+            bernoulli_bias(2),
+            bernoulli(linear(2, 3)),
+            bernoulli(mlp(3, 5, 4)),
+        )
         self.q_first, self.q_second = bernoulli(linear(4, 3)), bernoulli(mlp(3, 5, 2))
         self.double()
         with torch.no_grad():

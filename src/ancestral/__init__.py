@@ -12,6 +12,43 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from ancestral.core import (
+        AncestralSampling as AncestralSampling,
+        Estimator as Estimator,
+        Joint as Joint,
+        Site as Site,
+        Trace as Trace,
+        run as run,
+    )
+    from ancestral.distributions import (
+        DiscretizedLogistic as DiscretizedLogistic,
+        bernoulli as bernoulli,
+        bernoulli_bias as bernoulli_bias,
+        bits_per_dimension as bits_per_dimension,
+        categorical as categorical,
+        continuous_bernoulli as continuous_bernoulli,
+        discretized_logistic as discretized_logistic,
+        normal as normal,
+        one_hot as one_hot,
+        standard_normal as standard_normal,
+    )
+    from ancestral.errors import (
+        AncestralError as AncestralError,
+        EstimatorError as EstimatorError,
+        GraphError as GraphError,
+        ShapeError as ShapeError,
+    )
+    from ancestral.estimators import Enumerate as Enumerate, Reparameterized as Reparameterized
+    from ancestral.models import (
+        GAN as GAN,
+        LatentVariableModel as LatentVariableModel,
+        variational_autoencoder as variational_autoencoder,
+    )
+    from ancestral.networks import linear as linear, mlp as mlp
+    from ancestral.objectives import elbo as elbo, expectation as expectation, iwae as iwae
+    from ancestral.runs import Run as Run, fit as fit, load as load, resume as resume, train as train
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -52,7 +89,7 @@ _HOME = {
     "train": "ancestral.runs",
 }
 
-__all__ = ["__version__", *_HOME]  # noqa: PLE0604
+__all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

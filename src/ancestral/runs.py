@@ -27,7 +27,7 @@ from ancestral.training.checkpoint import has_checkpoint, load_weights, read_che
 from ancestral.training.folder import write_atomically
 from ancestral.training.loop import choose_device
 from ancestral.training.progress import Reporter, Silent
-from ancestral.training.trackers import make_tracker
+from ancestral.training.trackers import check_trackers, make_tracker
 
 OWN = "own"
 """The name in config.toml of a model that is the user's own."""
@@ -131,6 +131,8 @@ def fit(
 ) -> Run:
     """:func:`train` with its settings in three dataclasses."""
     reporter = reporter or Silent()
+    if out is not None:
+        RunFolder(out).check_free()
     given = data if isinstance(data, Dataset) else None
     if given is not None and data_config != DataConfig():
         raise AncestralError(
@@ -160,10 +162,12 @@ def fit(
             "description": dataclasses.asdict(dataset.description),
         }
         trainer = Training(network, dataset, training, folder, reporter)
+        _announce(reporter, name, network, dataset)
+        trainer.start()
+        check_trackers(training.trackers)
         folder.create(config)
         folder.write_json("environment.json", environment(dataset))
         trainer.trackers = [make_tracker(tracker, folder.path) for tracker in training.trackers]
-        _announce(reporter, name, network, dataset, config)
         return _finish(trainer, folder, config, dataset, reporter)
     finally:
         torch.set_rng_state(torch_state)
@@ -353,7 +357,7 @@ def _places(stem: str) -> Iterator[Path]:
         number += 1
 
 
-def _announce(reporter: Reporter, name: str, model: nn.Module, data: Dataset, config: Mapping[str, Any]) -> None:
+def _announce(reporter: Reporter, name: str, model: nn.Module, data: Dataset) -> None:
     count = sum(parameter.numel() for parameter in model.parameters())
     reporter.say(f"{name}: {count:,} parameters" + (f", {model.p}" if isinstance(model, LatentVariableModel) else ""))
     if isinstance(model, LatentVariableModel):

@@ -92,7 +92,10 @@ def test_a_distribution_of_batch_size_one_does_not_share_one_draw(particles: int
     assert trace["z"].shape == (particles, 7, 3)
     assert trace["z"].flatten().unique().numel() == particles * 7 * 3
     value = expectation(
-        lambda t: t["z"].sum(-1), Joint({"z | x": lambda x: conditional()}), {"x": torch.zeros(7, 5)}, particles
+        lambda t: t["z"].sum(-1),
+        Joint({"z | x": lambda x: conditional()}),
+        {"x": torch.zeros(7, 5)},
+        particles,
     )
     assert value.unique().numel() == 7
 
@@ -122,12 +125,16 @@ def test_several_parents_of_particles_and_of_the_batch_alone_meet() -> None:
 
 def test_forgetting_independent_names_the_variable_and_the_cure() -> None:
     p = Joint({"z": standard_normal(3), "x | z": lambda z: Normal(z @ torch.ones(3, 5), 1.0)})
-    with pytest.raises(ShapeError, match=r"(?s)distribution of 'x' \(Normal\) has batch shape \(2, 7, 5\).*Independent"):
+    with pytest.raises(
+        ShapeError, match=r"(?s)distribution of 'x' \(Normal\) has batch shape \(2, 7, 5\).*Independent"
+    ):
         run(p, shape=(2, 7))
 
 
 @pytest.mark.parametrize("particles", [1, 2, 5])
-def test_forgetting_independent_in_q_is_an_error_for_any_batch_and_any_number_of_features(particles: int) -> None:
+def test_forgetting_independent_in_q_is_an_error_for_any_batch_and_any_number_of_features(
+    particles: int,
+) -> None:
     p = Joint({"z": standard_normal(3), "x | z": bernoulli(linear(3, 5))})
     for batch in (2, 3, 7):
         if batch == particles:
@@ -178,7 +185,7 @@ def test_reading_a_variable_too_early_names_what_is_known() -> None:
 
 def test_a_conditional_that_returns_something_else_is_an_error() -> None:
     with pytest.raises(AncestralError, match="conditional of 'z' returned a float"):
-        run(Joint({"z": lambda: 1.0}), shape=(7,))  # type: ignore[dict-item, return-value]
+        run(Joint({"z": lambda: 1.0}), shape=(7,))
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -254,7 +261,9 @@ def test_evaluating_by_plain_sampling_is_allowed() -> None:
     q = Joint({"h | x": bernoulli(linear(5, 3))})
     with torch.no_grad():
         value = elbo(p, q, {"x": torch.ones(7, 5)}, 20_000, estimators=AncestralSampling())
-        torch.testing.assert_close(value, elbo(p, q, {"x": torch.ones(7, 5)}, estimators=Enumerate()), atol=0.05, rtol=0)
+        torch.testing.assert_close(
+            value, elbo(p, q, {"x": torch.ones(7, 5)}, estimators=Enumerate()), atol=0.05, rtol=0
+        )
 
 
 def test_plain_sampling_from_what_has_no_parameters_keeps_the_model_s_gradient() -> None:

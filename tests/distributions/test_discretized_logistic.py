@@ -39,7 +39,12 @@ def test_each_mass_is_a_difference_of_logistic_distribution_functions(
     torch.testing.assert_close(at(loc, log_scale, levels).log_prob(x).exp(), upper - lower, atol=1e-12, rtol=1e-9)
 
 
-@given(st.floats(-1e4, 1e4), st.floats(-9, 9), st.sampled_from([2, 17, 256]), st.sampled_from([torch.float32, torch.float64]))
+@given(
+    st.floats(-1e4, 1e4),
+    st.floats(-9, 9),
+    st.sampled_from([2, 17, 256]),
+    st.sampled_from([torch.float32, torch.float64]),
+)
 def test_log_masses_and_gradients_are_finite_at_any_distance(
     loc: float, log_scale: float, levels: int, dtype: torch.dtype
 ) -> None:

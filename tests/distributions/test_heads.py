@@ -103,7 +103,7 @@ def test_an_image_splits_along_its_channels(head: Callable[..., Head]) -> None:
     assert distribution.batch_shape == (2, 7)
     assert distribution.event_shape == (3, 5, 4)
     location = output[:, :, :3] + (0.5 if head is discretized_logistic else 0.0)
-    assert torch.equal(parameters(distribution).loc, location)  # type: ignore[attr-defined]
+    assert torch.equal(parameters(distribution).loc, location)
 
 
 @pytest.mark.parametrize("head", [bernoulli, continuous_bernoulli])
@@ -148,7 +148,9 @@ def test_a_grey_scale_of_one_level_is_an_error() -> None:
         discretized_logistic(here, levels=1)
 
 
-@pytest.mark.parametrize(("head", "event_dims", "shape"), [(normal, 1, (2, 7)), (discretized_logistic, 3, (2, 3, 5, 4))])
+@pytest.mark.parametrize(
+    ("head", "event_dims", "shape"), [(normal, 1, (2, 7)), (discretized_logistic, 3, (2, 3, 5, 4))]
+)
 def test_an_odd_number_of_outputs_can_not_be_split(
     head: Callable[..., Head], event_dims: int, shape: tuple[int, ...]
 ) -> None:

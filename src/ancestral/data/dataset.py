@@ -203,7 +203,7 @@ class Dataset:
         return self._tensor(values, self._fixed_noise(split, positions, values.shape[1:]), "cpu")
 
     def digest(self, split: SplitName) -> str:
-        """SHA-256 (hexadecimal) of a split as ``rows`` gives it: its shape, preparation and content."""
+        """SHA-256 (hexadecimal) of what ``rows`` gives: shape, preparation, seed of the noise, and the stored rows."""
         part = self._split(split)
         if split not in self._digests:
             shape = (len(part), *self.description.shape)
@@ -216,9 +216,7 @@ class Dataset:
             for begin in range(0, len(part), step):
                 positions = np.arange(begin, min(begin + step, len(part)))
                 values = part.take(positions)
-                if self.config.dequantize == "no":
-                    values = self._prepare(values, self._fixed_noise(split, positions, values.shape[1:]))
-                # Dequantization noise is named by its seed above; levels and bits are hashed themselves.
+                # The noise is a function of its seed, which is named above: the stored rows identify the rest.
                 sha256.update(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
             self._digests[split] = sha256.hexdigest()
         return self._digests[split]

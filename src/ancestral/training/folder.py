@@ -48,12 +48,8 @@ class RunFolder:
     def checkpoint(self, which: str) -> Path:
         return self.path / "checkpoints" / which
 
-    def create(self, config: dict[str, Any]) -> None:
-        """Make the folder with its config.
-
-        Raises:
-            AncestralError: something is already there, or the place can't be written.
-        """
+    def check_free(self) -> None:
+        """Raise if something is already there: no run overwrites another."""
         if self.path.is_file():
             raise AncestralError(f"{self.path} is a file: name a folder that does not exist yet.")
         if self.path.exists() and any(self.path.iterdir()):
@@ -61,6 +57,14 @@ class RunFolder:
                 f"{self.path} already holds something. Continue that run with `ancestral resume {self.path}`, or give "
                 "another --out."
             )
+
+    def create(self, config: dict[str, Any]) -> None:
+        """Make the folder with its config.
+
+        Raises:
+            AncestralError: something is already there, or the place can't be written.
+        """
+        self.check_free()
         try:
             self.samples.mkdir(parents=True, exist_ok=True)
             (self.path / "checkpoints").mkdir(exist_ok=True)

@@ -126,6 +126,7 @@ class Training:
         self.marks = {math.ceil(part * self.total): part for part in PICTURES_AT}
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
+        self.started = False
 
     # ---- the loop
 
@@ -138,8 +139,8 @@ class Training:
         progress, config = self.progress, self.config
         if self.device == "cpu":
             keep_freed_memory()
-        if progress.step == 0:
-            self._start()
+        if progress.step == 0 and not self.started:
+            self.start()
         self.reporter.begin(self.total, progress.step)
         started, before = time.monotonic(), progress.seconds
         saved = time.monotonic()
@@ -177,8 +178,9 @@ class Training:
                 tracker.finish()
         return progress
 
-    def _start(self) -> None:
-        """Set the model's start from data, and check the first batch before any time is spent."""
+    def start(self) -> None:
+        """Set the model's start from data, and check the first batch before any time is spent or file written."""
+        self.started = True
         model = self.model
         if isinstance(model, CanInitialize):
             x, _ = next(self.dataset.batches("train", INITIAL_ROWS, seed=self.config.seed, device=self.device))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,12 +36,8 @@ class TensorBoard:
     """Writes event files that ``tensorboard --logdir RUN`` shows."""
 
     def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise AncestralError(
-                'the TensorBoard tracker needs tensorboard: pip install "ancestral[tensorboard]".'
-            ) from None
+        from torch.utils.tensorboard import SummaryWriter
+
         self.writer = SummaryWriter(str(folder / "tensorboard"))
 
     def start(self, config: dict[str, Any]) -> None:
@@ -61,6 +59,13 @@ class TensorBoard:
 
 
 TRACKERS = {"tensorboard": TensorBoard}
+
+
+def check_trackers(names: Iterable[str]) -> None:
+    """Raise, with the line that installs it, if what a tracker needs is missing."""
+    for name in names:
+        if find_spec(name) is None:
+            raise AncestralError(f'the tracker {name} is not installed: pip install "ancestral[{name}]".')
 
 
 def make_tracker(name: str, folder: Path) -> Tracker:

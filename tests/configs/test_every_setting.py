@@ -1,0 +1,215 @@
+"""No dead knobs: changing any setting changes something."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ancestral
+from ancestral.configs import DataConfig, GANConfig, TrainingConfig, VAEConfig
+from ancestral.data.dataset import Dataset, Rows
+from ancestral.data.loading import assemble
+from ancestral.data.raw import Raw
+from ancestral.runs import Run
+from ancestral.training.progress import Silent
+
+SMALL: dict[str, dict[str, Any]] = {
+    "vae": {"latent": 3, "hidden": (7,)},
+    "gan": {"latent": 3, "hidden": (7,), "discriminator_hidden": (5,), "pieces": 2},
+}
+
+
+def grey(tmp: Path) -> Path:
+    """53 grey images of 5x4."""
+    if not (tmp / "grey.npy").exists():
+        np.save(tmp / "grey.npy", np.random.default_rng(1).integers(0, 256, (53, 5, 4), dtype=np.uint8))
+    return tmp / "grey.npy"
+
+
+
+def images() -> Dataset:
+    """53 images of 5x4 that the literature binarizes anew at each epoch."""
+    x = np.random.default_rng(1).integers(0, 17, (53, 1, 5, 4), dtype=np.uint8)
+    return assemble("images", Raw(Rows(x), levels=17, usual_binarization="dynamic"), DataConfig())
+
+
+class Watcher(Silent):
+    """Notes whether a checkpoint is there while training goes on."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.seen = out, False
+
+    def update(self, done: int, epoch: float, scalars: dict[str, float]) -> None:
+        if done == 3:
+            self.seen = (self.out / "checkpoints" / "last").exists()
+
+
+@pytest.fixture(scope="module")
+def tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("settings")
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def weights(run: Run) -> list[tuple[tuple[int, ...], bytes]]:
+    return [(tuple(v.shape), v.numpy().tobytes()) for v in run.model.state_dict().values()]
+
+
+def losses(run: Run) -> list[dict[str, float]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in run.metrics]
+
+
+def everything(run: Run) -> Any:
+    return weights(run), losses(run)
+
+
+def checkpointed(run: Run) -> bool:
+    return run.watcher.seen  # type: ignore[attr-defined,no-any-return]
+
+
+def files(run: Run) -> set[str]:
+    return {place.name for place in run.path.iterdir()}
+
+
+def validations(run: Run) -> list[int]:
+    return [row["step"] for row in run.metrics if "validation loss" in row]
+
+
+def threads_used(run: Run) -> int:
+    return torch.get_num_threads()
+
+
+def steps(run: Run) -> int:
+    return int(run.metrics[-1]["step"])
+
+
+# field -> (changed value, what both runs have besides, what is seen of it)
+Case = tuple[Any, dict[str, Any], Callable[[Run], Any]]
+VAE: dict[str, Case] = {
+    "latent": (5, {}, weights),
+    "network": ("conv", {"hidden": (200, 200)}, weights),
+    "hidden": ((11,), {}, weights),
+    "channels": ((3, 5), {"network": "conv", "hidden": (200, 200)}, weights),
+    "activation": ("silu", {}, weights),
+    "likelihood": ("normal", {}, everything),
+    "scale": ("shared", {"likelihood": "normal"}, weights),
+    "mean": ("sigmoid", {"likelihood": "normal"}, weights),
+    "bound": ("iwae", {"particles": 5}, weights),
+    "particles": (5, {}, weights),
+    "beta": (0.25, {}, weights),
+    "kl_warmup": (1.5, {}, weights),
+    "free_bits": (2.0, {}, weights),
+}
+GAN: dict[str, Case] = {
+    "latent": (5, {}, weights),
+    "hidden": ((11,), {}, weights),
+    "discriminator_hidden": ((11,), {}, weights),
+    "pieces": (3, {}, weights),
+    "dropout": (0.1, {}, weights),
+    "input_dropout": (0.6, {}, weights),
+    "generator_loss": ("minimax", {}, weights),
+    "discriminator_steps": (2, {}, weights),
+    "discriminator_learning_rate": (0.7, {}, weights),
+}
+UNMOVED = {"optimizer": "sgd", "learning_rate": 1e-30}  # weights that stay where they are
+TRAINING: dict[str, Case] = {
+    "epochs": (5, {}, steps),
+    "batch_size": (17, {}, weights),
+    "optimizer": ("adagrad", {}, weights),
+    "learning_rate": (0.1, {}, weights),
+    "schedule": ("linear", {}, weights),
+    "final_learning_rate": (1e-3, {}, weights),
+    "learning_rate_warmup": (1.5, {}, weights),
+    "beta1": (0.2, {}, weights),
+    "beta2": (0.2, {}, weights),
+    "epsilon": (0.1, {}, weights),
+    "momentum": (0.8, {"optimizer": "rmsprop"}, weights),
+    "weight_decay": (0.3, {}, weights),
+    "gradient_clip": (0.01, {"optimizer": "sgd"}, weights),
+    "ema": (0.7, {}, weights),
+    "patience": (2, {"epochs": 5, "validate_every": 1, **UNMOVED}, steps),
+    "validate_every": (2, {}, validations),
+    "checkpoint_seconds": (0.0, {}, checkpointed),
+    "precision": ("bfloat16", {}, weights),
+    "threads": (2, {}, threads_used),
+    "seed": (5, {}, weights),
+    "trackers": (("tensorboard",), {}, files),
+}
+DATA: dict[str, Case] = {
+    "binarization": ("threshold", {}, weights),
+    "dequantize": ("yes", {}, lambda run: run.data.description),
+    "validation": (0.3, {}, lambda run: len(run.data.validation)),
+    "test": (0.3, {}, lambda run: len(run.data.test)),
+    "split_seed": (5, {}, weights),
+    "train_limit": (11, {}, lambda run: len(run.data.train)),
+}
+
+
+@functools.cache
+def trained(tmp: Path, model: str, settings: tuple[tuple[str, Any], ...]) -> Run:
+    number = len(list(tmp.iterdir()))
+    out = tmp / f"run-{number}"
+    watcher = Watcher(out)
+    given = {"epochs": 3, "batch_size": 13, **SMALL[model], **dict(settings)}
+    run = ancestral.train(model, grey(tmp), out=out, reporter=watcher, **given)
+    run.watcher = watcher  # type: ignore[attr-defined]
+    return run
+
+
+def changes(tmp: Path, model: str, field: str, case: Case) -> bool:
+    value, besides, seen = case
+    before = seen(trained(tmp, model, tuple(besides.items())))
+    return bool(before != seen(trained(tmp, model, tuple({**besides, field: value}.items()))))
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(VAEConfig)])
+def test_every_setting_of_the_vae_changes_something(tmp: Path, field: str) -> None:
+    assert changes(tmp, "vae", field, VAE[field])
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(GANConfig)])
+def test_every_setting_of_the_gan_changes_something(tmp: Path, field: str) -> None:
+    assert changes(tmp, "gan", field, GAN[field])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(TrainingConfig) if field.name != "device"])
+def test_every_setting_of_the_training_changes_something(tmp: Path, field: str) -> None:
+    assert changes(tmp, "vae", field, TRAINING[field])
+
+
+def test_the_device_changes_where_it_runs(tmp: Path) -> None:
+    assert trained(tmp, "vae", (("device", "cpu"),)).model.p.networks["x"] is not None
+    for device in ("nowhere", "meta"):
+        with pytest.raises(ancestral.AncestralError, match=f"{device}.*not available"):
+            trained(tmp, "vae", (("device", device),))
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(DataConfig)])
+def test_every_setting_of_the_data_changes_something(tmp: Path, field: str) -> None:
+    assert changes(tmp, "vae", field, DATA[field])
+
+
+def test_training_twice_with_the_same_settings_gives_the_same_weights_and_metrics(tmp: Path) -> None:
+    first = trained(tmp, "vae", ())
+    second = ancestral.train("vae", grey(tmp), out=tmp / "again", epochs=3, batch_size=13, **SMALL["vae"])
+    assert everything(first) == everything(second)
+
+
+def test_settings_of_the_data_of_a_dataset_in_memory_come_from_it(tmp: Path) -> None:
+    run = ancestral.train("vae", images(), out=tmp / "memory", epochs=1, **SMALL["vae"])
+    assert run.data.config.binarization == "dynamic"
+    with pytest.raises(ancestral.AncestralError, match="no effect on a Dataset"):
+        ancestral.train("vae", images(), out=tmp / "refused", epochs=1, binarization="static")

@@ -1,0 +1,152 @@
+"""What is rejected, and how a likelihood and a preparation of the data are chosen to suit each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ancestral.configs import DataConfig, DataDescription, GANConfig, TrainingConfig, VAEConfig
+from ancestral.errors import AncestralError
+
+BINARY = DataDescription((1, 5, 7), "binary", 2)
+LEVELS = DataDescription((1, 5, 7), "levels", 17)
+CONTINUOUS = DataDescription((7,), "continuous", 0)
+
+
+@pytest.mark.parametrize(
+    ("raw", "usual", "asked", "data", "expected"),
+    [
+        (BINARY, "none", {}, {}, ("bernoulli", "none", "no")),
+        (LEVELS, "none", {}, {}, ("discretized-logistic", "none", "no")),
+        (LEVELS, "dynamic", {}, {}, ("bernoulli", "dynamic", "no")),
+        (LEVELS, "dynamic", {}, {"binarization": "none"}, ("discretized-logistic", "none", "no")),
+        (LEVELS, "none", {}, {"binarization": "static"}, ("bernoulli", "static", "no")),
+        (LEVELS, "none", {}, {"dequantize": "yes"}, ("normal", "none", "yes")),
+        (LEVELS, "dynamic", {}, {"dequantize": "yes"}, ("normal", "none", "yes")),
+        (LEVELS, "none", {"likelihood": "bernoulli"}, {}, ("bernoulli", "dynamic", "no")),
+        (LEVELS, "dynamic", {"likelihood": "bernoulli"}, {"binarization": "threshold"}, ("bernoulli", "threshold", "no")),
+        (LEVELS, "dynamic", {"likelihood": "discretized-logistic"}, {}, ("discretized-logistic", "none", "no")),
+        (LEVELS, "dynamic", {"likelihood": "normal"}, {}, ("normal", "none", "yes")),
+        (LEVELS, "dynamic", {"likelihood": "normal"}, {"dequantize": "no"}, ("normal", "none", "no")),
+        (LEVELS, "none", {"likelihood": "continuous-bernoulli"}, {}, ("continuous-bernoulli", "none", "yes")),
+        (BINARY, "none", {"likelihood": "normal"}, {}, ("normal", "none", "no")),
+        (CONTINUOUS, "none", {}, {}, ("normal", "none", "no")),
+        (CONTINUOUS, "none", {"likelihood": "normal", "scale": "shared"}, {}, ("normal", "none", "no")),
+    ],
+)
+def test_likelihood_and_preparation_suit_each_other(
+    raw: DataDescription, usual: str, asked: dict[str, Any], data: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
+    config, prepared = VAEConfig(**asked).resolve(DataConfig(**data), raw, usual)
+    assert (config.likelihood, prepared.binarization, prepared.dequantize) == expected
+
+
+def test_all_other_settings_stay_as_they_were() -> None:
+    config, data = VAEConfig(latent=3, beta=0.5).resolve(DataConfig(split_seed=5), LEVELS, "none")
+    assert (config.latent, config.beta, data.split_seed) == (3, 0.5, 5)
+
+
+@pytest.mark.parametrize(
+    ("raw", "asked", "data", "word"),
+    [
+        (LEVELS, {"likelihood": "bernoulli"}, {"binarization": "none"}, "binary"),
+        (LEVELS, {"likelihood": "bernoulli"}, {"dequantize": "yes"}, "binary"),
+        (CONTINUOUS, {"likelihood": "bernoulli"}, {}, "continuous"),
+        (CONTINUOUS, {"likelihood": "discretized-logistic"}, {}, "grey levels"),
+        (LEVELS, {"likelihood": "discretized-logistic"}, {"dequantize": "yes"}, "grey levels"),
+        (LEVELS, {"scale": "shared"}, {}, "scale"),
+        (BINARY, {"mean": "sigmoid"}, {}, "mean"),
+    ],
+)
+def test_a_likelihood_that_contradicts_the_data_is_an_error(
+    raw: DataDescription, asked: dict[str, Any], data: dict[str, Any], word: str
+) -> None:
+    with pytest.raises(AncestralError, match=word):
+        VAEConfig(**asked).resolve(DataConfig(**data), raw, "none")
+
+
+def test_a_gan_takes_the_data_as_they_are_unless_told_otherwise() -> None:
+    assert GANConfig().resolve(DataConfig(), LEVELS, "dynamic")[1].binarization == "none"
+    assert GANConfig().resolve(DataConfig(), LEVELS, "dynamic")[1].dequantize == "no"
+    assert GANConfig().resolve(DataConfig(binarization="static"), LEVELS, "none")[1].binarization == "static"
+    assert GANConfig().resolve(DataConfig(dequantize="yes"), LEVELS, "none")[1].dequantize == "yes"
+
+
+REJECTED: list[tuple[type, dict[str, Any], str]] = [
+    *[(VAEConfig, {name: 0}, name) for name in ("latent", "particles")],
+    *[(VAEConfig, {name: (5, 0)}, name) for name in ("hidden", "channels")],
+    *[(VAEConfig, {name: value}, name) for name in ("beta", "kl_warmup", "free_bits") for value in (-0.1, float("nan"))],
+    *[
+        (VAEConfig, {name: "nothing"}, name)
+        for name in ("network", "activation", "likelihood", "scale", "mean", "bound")
+    ],
+    *[(GANConfig, {name: 0}, name) for name in ("latent", "pieces", "discriminator_steps")],
+    *[(GANConfig, {name: (5, 0)}, name) for name in ("hidden", "discriminator_hidden")],
+    *[(GANConfig, {name: value}, name) for name in ("dropout", "input_dropout") for value in (-0.1, 1.0)],
+    (GANConfig, {"discriminator_learning_rate": -1.0}, "discriminator_learning_rate"),
+    (GANConfig, {"generator_loss": "minmax"}, "generator_loss.*minimax"),
+    *[(TrainingConfig, {name: 0}, name) for name in ("epochs", "batch_size", "learning_rate", "epsilon")],
+    *[
+        (TrainingConfig, {name: -1}, name)
+        for name in (
+            "final_learning_rate", "learning_rate_warmup", "weight_decay", "gradient_clip", "checkpoint_seconds",
+            "patience", "validate_every", "threads", "seed",
+        )
+    ],
+    *[
+        (TrainingConfig, {name: value}, name)
+        for name in ("beta1", "beta2", "momentum", "ema")
+        for value in (-0.1, 1.0, float("nan"))
+    ],
+    *[(TrainingConfig, {name: "nothing"}, name) for name in ("optimizer", "schedule", "precision")],
+    (TrainingConfig, {"trackers": ("nothing",)}, "tracker"),
+    *[(DataConfig, {name: "nothing"}, name) for name in ("binarization", "dequantize")],
+    *[(DataConfig, {name: value}, name) for name in ("validation", "test") for value in (-0.1, 1.0)],
+    *[(DataConfig, {name: -1}, name) for name in ("split_seed", "train_limit")],
+    (DataConfig, {"validation": 0.5, "test": 0.5}, "validation.*test"),
+]  # fmt: skip
+
+WITHOUT_EFFECT: list[tuple[type, dict[str, Any], str]] = [
+    (VAEConfig, {"bound": "iwae", "beta": 0.5}, "beta"),
+    (VAEConfig, {"bound": "iwae", "kl_warmup": 1.0}, "kl_warmup"),
+    (VAEConfig, {"bound": "iwae", "free_bits": 0.1}, "free_bits"),
+    (VAEConfig, {"likelihood": "bernoulli", "scale": "shared"}, "scale"),
+    (VAEConfig, {"likelihood": "discretized-logistic", "mean": "sigmoid"}, "mean"),
+    (VAEConfig, {"channels": (3, 5)}, "channels"),
+    (VAEConfig, {"network": "conv", "hidden": (11,)}, "hidden"),
+    (GANConfig, {"discriminator_hidden": (), "pieces": 2}, "pieces"),
+    (GANConfig, {"discriminator_hidden": (), "dropout": 0.1}, "dropout"),
+    (TrainingConfig, {"schedule": "constant", "final_learning_rate": 1e-4}, "final_learning_rate"),
+    (TrainingConfig, {"schedule": "iwae", "final_learning_rate": 1e-4}, "final_learning_rate"),
+    (TrainingConfig, {"momentum": 0.5}, "momentum"),
+    (TrainingConfig, {"optimizer": "sgd", "beta1": 0.5}, "beta1"),
+    (TrainingConfig, {"optimizer": "rmsprop", "beta2": 0.5}, "beta2"),
+]
+
+
+@pytest.mark.parametrize(("kind", "values", "word"), REJECTED)
+def test_a_value_out_of_range_is_an_error_that_names_its_field(kind: type, values: dict[str, Any], word: str) -> None:
+    with pytest.raises(AncestralError, match=word):
+        kind(**values)
+
+
+@pytest.mark.parametrize(("kind", "values", "word"), WITHOUT_EFFECT)
+def test_a_setting_without_effect_is_an_error(kind: type, values: dict[str, Any], word: str) -> None:
+    with pytest.raises(AncestralError, match=f"{word}.*no effect"):
+        kind(**values)
+
+
+def test_the_exponential_schedule_needs_an_end_above_zero() -> None:
+    with pytest.raises(AncestralError, match="exponential"):
+        TrainingConfig(schedule="exponential")
+
+
+def test_every_field_that_can_be_wrong_is_tested() -> None:
+    import dataclasses
+
+    tested = {(kind, name) for kind, values, _ in REJECTED for name in values}
+    free = {"device"}  # whether a device is there is known only when training starts
+    for kind in (VAEConfig, GANConfig, TrainingConfig, DataConfig):
+        for field in dataclasses.fields(kind):
+            assert (kind, field.name) in tested or field.name in free, f"{kind.__name__}.{field.name}"

@@ -1,0 +1,48 @@
+"""The package as it is imported."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import ancestral
+
+
+def test_importing_the_package_imports_neither_torch_nor_numpy() -> None:
+    code = "import sys, ancestral, ancestral.cli; sys.exit(any(name in sys.modules for name in ('torch', 'numpy')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_public_name_can_be_fetched_and_is_documented() -> None:
+    for name in ancestral.__all__:
+        value = getattr(ancestral, name)
+        assert name.startswith("__") or value.__doc__, name
+
+
+def test_type_checkers_see_the_same_names_as_the_interpreter() -> None:
+    tree = ast.parse(Path(ancestral.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == ancestral._HOME
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    try:
+        ancestral.no_such_name  # noqa: B018
+    except AttributeError as error:
+        assert "no_such_name" in str(error)
+    else:
+        raise AssertionError("an unknown name was found")
+
+
+def test_nothing_in_the_source_pickles_or_evaluates_text() -> None:
+    banned = ("pickle", "torch.save", "torch.load(", "allow_pickle=True", "eval(", "exec(", "joblib")
+    for file in Path(ancestral.__file__).parent.rglob("*.py"):
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            code = line.replace("model.eval()", "").replace(".eval()", "").replace("allow_pickle=False", "")
+            for word in banned:
+                assert word not in code or "no pickle" in code.lower() or "without pickle" in code.lower(), (
+                    f"{file.name}:{number}: {line.strip()}"
+                )
