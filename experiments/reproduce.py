@@ -205,11 +205,45 @@ def _processor() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+def table() -> str:
+    """The records as a Markdown table, figures as they came."""
+    lines = [
+        "| experiment | published | ours (test) | active units | minutes: training wall / CPU, evaluation | command |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, experiment in EXPERIMENTS.items():
+        file = HERE / name / "result.json"
+        if not file.exists():
+            continue
+        record = json.loads(file.read_text(encoding="utf-8"))
+        figures = {figure["name"]: figure for figure in record["figures"]}
+        ours, units = "a picture", ""
+        if "log p(x)" in figures:
+            bound, elbo = figures["log p(x)"], figures["ELBO"]
+            ours = (
+                f"-log p(x) ≤ **{-bound['value']:.2f}** ± {bound['standard_error']:.2f} nats (k = {bound['particles']}, "
+                f"{bound['datapoints']:,} images), -ELBO {-elbo['value']:.2f}"
+            )
+            used = figures["active units of z"]
+            units = f"{used['value']:g} {used['unit']}"
+        minutes = (
+            f"{record['training_minutes']} / {record['training_cpu_minutes_of_the_last_process']}, "
+            f"{record['evaluation_minutes']}"
+        )
+        about = f"{experiment['about']} ({record['updates']:,} updates, seed {record['seed']}, {record['date']})"
+        lines.append(f"| {about} | {record['published']} | {ours} | {units} | {minutes} | `{record['command']}` |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", choices=list(EXPERIMENTS))
     parser.add_argument("--list", action="store_true", help="show the experiments")
+    parser.add_argument("--table", action="store_true", help="print the recorded results as Markdown")
     arguments = parser.parse_args()
+    if arguments.table:
+        print(table())
+        return
     if arguments.list or not arguments.name:
         for name, experiment in EXPERIMENTS.items():
             print(f"{name:24s} {experiment['about']}")

@@ -6,8 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ancestral import DiscretizedLogistic
 
@@ -98,3 +97,9 @@ def test_its_support_is_the_grid() -> None:
     outside = torch.tensor([-0.25, 0.1, 0.3, 1.25, math.nan])
     assert support.check(inside).all()
     assert not support.check(outside).any()
+
+
+@pytest.mark.parametrize("log_scale", [-9.0, 0.0, 9.0, 14.0])
+def test_single_precision_gives_the_masses_of_double_precision(log_scale: float) -> None:
+    single = DiscretizedLogistic(torch.tensor(0.37), torch.tensor(log_scale), 256).log_prob(grid(256).float())
+    torch.testing.assert_close(single.double(), at(0.37, log_scale, 256).log_prob(grid(256)), atol=0.01, rtol=1e-3)

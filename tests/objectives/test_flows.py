@@ -60,11 +60,11 @@ def test_a_flow_posterior_serves_a_plain_prior(flows: Any) -> None:
     p = Joint({"z": standard_normal(3), "x | z": modules[2]})
     torch.manual_seed(2)
     x = torch.rand(7, 5).round()
-    z = q.conditionals["z"](x).sample(torch.Size((50_021,)))
+    z = q.conditionals["z"](x).sample(torch.Size((20_011,)))
     log_weight = (
         p.conditionals["x"](z).log_prob(x) + standard_normal(3)().log_prob(z) - q.conditionals["z"](x).log_prob(z)
     )
-    torch.testing.assert_close(elbo(p, q, {"x": x}, 50_021), log_weight.mean(0), atol=0.1, rtol=0)
+    torch.testing.assert_close(elbo(p, q, {"x": x}, 20_011), log_weight.mean(0), atol=0.15, rtol=0)
 
 
 def test_a_plain_posterior_serves_a_flow_prior(p: Joint) -> None:

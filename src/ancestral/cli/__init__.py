@@ -27,22 +27,11 @@ VERBS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit status: 0, 1 for an error, 2 for wrong words, 130 after Ctrl-C."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if not words or words[0] in ("-h", "--help", "help"):
-            print(_help())
-            return 0
-        if words[0] == "--version":
-            from ancestral import __version__
-
-            print(f"ancestral {__version__}")
-            return 0
-        verb = words[0]
-        if verb not in VERBS:
-            print(f"error: there is no verb {verb!r}. {nearest(verb, VERBS)}", file=sys.stderr)
-            return 2
-        status: int = importlib.import_module(f"ancestral.cli.{verb.replace('list', 'listing')}").main(words[1:])
-        return status
+        try:
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()  # here, where a reader who has left can be answered
     except AncestralError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -53,6 +42,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a disk that is full, a name that is too long
+        print(f"error: {error}.", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError, on the CPU without a name of its own
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        reason = (str(error).splitlines() or ["no more could be had"])[0]
+        print(f"error: memory ran out: {reason} Ask for less at once, in batches, layers or -n.", file=sys.stderr)
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if words[0] == "--version":
+        from ancestral import __version__
+
+        print(f"ancestral {__version__}")
+        return 0
+    verb = words[0]
+    if verb not in VERBS:
+        print(f"error: there is no verb {verb!r}. {nearest(verb, VERBS)}", file=sys.stderr)
+        return 2
+    status: int = importlib.import_module(f"ancestral.cli.{verb.replace('list', 'listing')}").main(words[1:])
+    return status
 
 
 def _help() -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from ancestral.errors import AncestralError, nearest
 
@@ -27,7 +29,9 @@ Own = Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")]
 
 
 def parse(kind: type[Arguments], verb: str, words: Sequence[str]) -> Arguments:
-    """The flags of a verb as a dataclass; wrong ones are answered by tyro with the nearest match (exit status 2)."""
+    """The flags of a verb as a dataclass; wrong ones are answered with the nearest match (exit status 2)."""
+    registry = ConstructorRegistry()
+    registry.primitive_rule(_choice)
     return tyro.cli(
         kind,
         prog=f"ancestral {verb}",
@@ -37,6 +41,27 @@ def parse(kind: type[Arguments], verb: str, words: Sequence[str]) -> Arguments:
             tyro.conf.FlagCreatePairsOff,
             tyro.conf.PositionalMetavarFromFieldName,
         ),
+        registry=registry,
+    )
+
+
+def _choice(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[str] | None:
+    """How tyro reads one word of a ``Literal``."""
+    if get_origin(kind.type) is not Literal:
+        return None
+    known: tuple[str, ...] = get_args(kind.type)
+
+    def chosen(words: list[str]) -> str:
+        if words[0] not in known:
+            raise ValueError(f"there is no {words[0]!r}. {nearest(words[0], known)}")
+        return words[0]
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{" + ",".join(known) + "}",
+        instance_from_str=chosen,
+        is_instance=lambda value: value in known,
+        str_from_instance=lambda value: [value],
     )
 
 
@@ -61,13 +86,11 @@ class RunArguments:
 
         import ancestral
 
-        if self.seed < 0:
-            raise AncestralError(f"seed is {self.seed}, but it must be 0 or more.")
+        if not 0 <= self.seed < 2**63:
+            raise AncestralError(f"seed is {self.seed}, but it must be 0 or more, and below 2^63.")
         found = ancestral.load(self.run, own_model(self.model), which=self.checkpoint, device=self.device)
         torch.manual_seed(self.seed)
         return found
-
-
 
 
 def own_model(reference: str | None) -> nn.Module | None:
@@ -86,31 +109,57 @@ def own_model(reference: str | None) -> nn.Module | None:
         raise AncestralError(f"{reference!r} names no model: write FILE.py:NAME, for example my_model.py:model.")
     if not path.is_file():
         raise AncestralError(f"there is no file {file}: give the path of the Python file that holds {name}.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    title = f"own_model_{path.stem}"  # not the bare stem, which may be that of an imported package
+    spec = importlib.util.spec_from_file_location(title, path)
     if spec is None or spec.loader is None:
         raise AncestralError(f"{file} can't be read as a Python file.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError) as error:
-        raise AncestralError(f"{file} does not run: {error}.") from error
+    sys.modules[title] = module
+    sys.path.insert(0, str(path.parent.resolve()))  # the file may import its neighbours
+    _run_own(path, spec.loader.exec_module, module)
     known = [word for word in vars(module) if not word.startswith("_")]
     if name not in known:
         raise AncestralError(f"{file} defines no {name!r}. " + nearest(name, known))
     found: Any = getattr(module, name)
-    model = found() if callable(found) and not isinstance(found, nn.Module) else found
+    model = _run_own(path, found) if callable(found) and not isinstance(found, nn.Module) else found
     if not isinstance(model, nn.Module):
         raise AncestralError(f"{reference} is a {type(model).__name__}, not a model: give a LatentVariableModel.")
     return model
 
 
-def write(x: Tensor, out: str | None, default: Path, data: DataDescription, columns: int | None = None) -> Path:
+def _run_own(path: Path, code: Callable[..., Any], *arguments: Any) -> Any:
+    """Run the user's code; whatever it raises becomes one message with its line."""
+    try:
+        return code(*arguments)
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f", line {lines[-1]}," if lines else ""
+        raise AncestralError(f"{path}{where} does not run: {type(error).__name__}: {error}") from error
+
+
+def destination(out: str | None, default: Path, data: DataDescription) -> Path:
+    """Where a result goes: the file asked for, or by default a picture of images and a table of anything else.
+
+    Raises:
+        AncestralError: a file of another kind, or a folder.
+    """
+    images = len(data.shape) == 3 and data.shape[0] in (1, 3)
+    path = Path(out) if out is not None else default.with_suffix(".png" if images else ".csv")
+    endings = (".png", ".npz", ".npy", ".csv")
+    if path.suffix not in endings:
+        raise AncestralError(f"{path} has the ending {path.suffix!r}. " + nearest(path.suffix, endings))
+    if path.is_dir():
+        raise AncestralError(f"{path} is a folder: give the name of a file.")
+    return path
+
+
+def write(x: Tensor, path: Path, data: DataDescription, columns: int | None = None) -> None:
     """Write data to a picture (.png), or in their own units to an array (.npz, .npy) or a table (.csv).
 
     Raises:
-        AncestralError: another ending, or data that are no images or no table.
+        AncestralError: a picture of data that are no images, or a place that can't be written.
     """
+    import csv
     import io
 
     import numpy as np
@@ -119,16 +168,9 @@ def write(x: Tensor, out: str | None, default: Path, data: DataDescription, colu
     from ancestral.training.folder import write_atomically
     from ancestral.training.pictures import grid, save_picture
 
-    images = len(data.shape) == 3 and data.shape[0] in (1, 3)
-    path = Path(out) if out is not None else default.with_suffix(".png" if images else ".csv")
-    endings = (".png", ".npz", ".npy", ".csv")
-    if path.suffix not in endings:
-        raise AncestralError(f"{path} has the ending {path.suffix!r}. " + nearest(path.suffix, endings))
-    if path.is_dir():
-        raise AncestralError(f"{path} is a folder: give the name of a file.")
     if path.suffix == ".png":
         save_picture(grid(x, columns), path)
-        return path
+        return
     values = to_original(data, x)
     buffer = io.BytesIO()
     if path.suffix == ".npz":
@@ -136,26 +178,48 @@ def write(x: Tensor, out: str | None, default: Path, data: DataDescription, colu
     elif path.suffix == ".npy":
         np.save(buffer, values, allow_pickle=False)
     else:
-        heading = ",".join(data.columns)
-        form = "%d" if data.levels else "%.9g"
-        np.savetxt(buffer, values.reshape(len(values), -1), form, ",", header=heading, comments="")
-        if not heading:
-            buffer = io.BytesIO(buffer.getvalue().lstrip(b"\n"))
+        heading = io.StringIO()
+        if data.columns:
+            csv.writer(heading, lineterminator="").writerow(data.columns)
+        np.savetxt(
+            buffer, values.reshape(len(values), -1), "%d" if data.levels else "%.15g", ",",
+            header=heading.getvalue(), comments="", encoding="utf-8",
+        )  # fmt: skip
     try:
         write_atomically(path, buffer.getvalue())
     except OSError as error:
         raise AncestralError(f"can't write {path}: {error.strerror}.") from None
-    return path
 
 
-def require(model: Any, capability: str, verb: str) -> None:
-    """Raise unless the model can do what the verb needs, and say which models can."""
-    from ancestral.models import BUILDERS
+def require(model: nn.Module, capability: str, verb: str) -> Any:
+    """The model, if it can do what the verb needs.
+
+    Raises:
+        AncestralError: it can't; the message says which models can.
+    """
+    from ancestral.models import BUILDERS, LatentVariableModel
     from ancestral.models.contract import CAPABILITIES
 
     if not isinstance(model, CAPABILITIES[capability]):
-        able = [name for name, builder in BUILDERS.items() if name != "gan"] + ["any LatentVariableModel"]
-        raise AncestralError(f"a {type(model).__name__} can't {verb}: it has no {capability}(). Models that can: {', '.join(able)}.")
+        kinds = {name: made if isinstance(made, type) else LatentVariableModel for name, made in BUILDERS.items()}
+        able = [name for name, kind in kinds.items() if hasattr(kind, capability)]
+        raise AncestralError(
+            f"a {type(model).__name__} can't {verb}: it has no {capability}(). Models that can: {', '.join(able)}, and "
+            "any LatentVariableModel."
+        )
+    return model
+
+
+def rows(run: Run, split: Literal["train", "validation", "test"], number: int) -> tuple[Tensor, Tensor | None]:
+    """The first rows of a split and their labels, on the model's device.
+
+    Raises:
+        AncestralError: the split is empty.
+    """
+    device = next(run.model.parameters()).device
+    for x, y in run.data.batches(split, number, shuffle=False, device=device):
+        return x, y
+    raise AncestralError(f"{run.data.name} has no rows in its {split} split. Choose another --split.")
 
 
 def description(run: Run) -> DataDescription:
@@ -163,5 +227,5 @@ def description(run: Run) -> DataDescription:
     from ancestral.configs import DataDescription
     from ancestral.runs import parse as parse_table
 
-    found: DataDescription = parse_table(DataDescription, run.config["description"], run.folder.config_file)
+    found: DataDescription = parse_table(DataDescription, run.config.get("description", {}), run.folder.config_file)
     return found

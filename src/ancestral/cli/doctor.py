@@ -47,7 +47,8 @@ def main(words: Sequence[str]) -> int:
         good = False
         print(f"data        ANCESTRAL_DATA names {folder}, which is no folder: create it, or unset the variable")
     else:
-        print(f"data        ANCESTRAL_DATA {f'is {folder}' if folder else 'is not set: sets are downloaded when asked for'}")
+        words_ = f"is {folder}" if folder else "is not set: sets are downloaded when asked for"
+        print(f"data        ANCESTRAL_DATA {words_}")
     for named in named_sets():
         place = "comes with scikit-learn" if named.name == "digits" else folder_of(named.name)
         print(f"  {named.name:16} {place or 'not here yet: downloaded at first use'}")

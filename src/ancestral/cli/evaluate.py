@@ -38,9 +38,8 @@ def main(words: Sequence[str]) -> int:
     from ancestral.training.folder import write_atomically
 
     console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    )  # fmt: skip
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True)
     with bar:
         task = bar.add_task("log p(x)", total=None)
 
@@ -52,7 +51,8 @@ def main(words: Sequence[str]) -> int:
         )
     print(table(figures))
     first = figures[0]
-    print(f"\nlikelihood {first.likelihood}; data {first.data}\nsha256 {first.digest}, {run.which} weights, seed {first.seed}")
+    print(f"\nlikelihood {first.likelihood}; data {first.data}")
+    print(f"sha256 {first.digest}, {run.which} weights, seed {first.seed}")
     path = Path(arguments.json) if arguments.json else run.path / "evaluation.json"
     record = {
         "run": str(run.path),
@@ -86,9 +86,8 @@ def table(figures: Sequence[object]) -> str:
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(6)]
+    aligned = ("<", ">", ">", "<", "<", "<")
     return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i in (1, 2) else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
+        "  ".join(f"{cell:{to}{width}}" for cell, to, width in zip(row, aligned, widths, strict=True)).rstrip()
         for row in rows
     )

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from ancestral.cli.arguments import Count, Out, RunArguments, description, parse, require, write
+from ancestral.cli.arguments import Count, Out, RunArguments, description, destination, parse, require, rows, write
 from ancestral.errors import AncestralError
 
 
@@ -21,7 +21,7 @@ class Interpolate(RunArguments):
     split: Literal["train", "validation", "test"] = "test"
     """The rows that the walks join (models that encode)."""
     out: Out = None
-    """Where to: .png, .npz, .npy or .csv. By default interpolations.png in the run folder."""
+    """Where to: .png, .npz, .npy or .csv. By default interpolations.png, or .csv for tables, in the run folder."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -31,20 +31,23 @@ def main(words: Sequence[str]) -> int:
     if arguments.number < 1:
         raise AncestralError(f"-n is {arguments.number}, but at least one walk is needed.")
     run = arguments.load()
-    require(run.model, "decode", "interpolate")
+    model = require(run.model, "decode", "interpolate")
+    if not hasattr(model, "noise"):
+        require(model, "encode", "interpolate")
+    data = description(run)
+    path = destination(arguments.out, run.path / "interpolations", data)
 
-    from ancestral.cli.reconstruct import rows
-    from ancestral.evaluation import interpolate
+    from ancestral.evaluation.interpolation import interpolate
     from ancestral.models.contract import CanEncode
 
-    if isinstance(run.model, CanEncode):
+    if isinstance(model, CanEncode):
         x, y = rows(run, arguments.split, 2 * arguments.number)
         if len(x) < 2:
             raise AncestralError(f"{run.data.name} has a single row in its {arguments.split} split: a walk joins two.")
-        ends = run.model.encode(x, y=y)
+        ends = model.encode(x, y=y)
     else:
-        ends = run.model.noise(2 * arguments.number)
-    x = interpolate(run.model, ends, arguments.steps)
-    path = write(x, arguments.out, run.path / "interpolations", description(run), arguments.steps)
+        ends = model.noise(2 * arguments.number)
+    x = interpolate(model, ends, arguments.steps)
+    write(x, path, data, arguments.steps)
     print(f"{len(x) // arguments.steps} walks of {arguments.steps} points:  {path}")
     return 0

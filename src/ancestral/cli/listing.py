@@ -12,15 +12,15 @@ from ancestral.cli.arguments import parse
 from ancestral.configs import MODELS
 from ancestral.data import named_sets
 
-Section = Literal["models", "data", "objectives", "estimators", "likelihoods"]
+Section = Literal["all", "models", "data", "objectives", "estimators", "likelihoods"]
 
 
 @dataclasses.dataclass(frozen=True)
 class List:
     """Show what there is: models, data sets, objectives, estimators, likelihoods."""
 
-    section: tyro.conf.Positional[Section | None] = None
-    """Only this."""
+    section: tyro.conf.Positional[Section] = "all"
+    """Only models, data, objectives, estimators or likelihoods."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -52,7 +52,7 @@ def main(words: Sequence[str]) -> int:
         ],
     }
     for title, entries in sections.items():
-        if section in (None, title):
+        if section in ("all", title):
             print(title)
             for name, words_ in entries:
                 print(f"  {name:21} {words_}")

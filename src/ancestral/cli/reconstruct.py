@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from ancestral.cli.arguments import Count, Out, RunArguments, description, parse, require, write
+from ancestral.cli.arguments import Count, Out, RunArguments, description, destination, parse, require, rows, write
 from ancestral.errors import AncestralError
 
 
@@ -24,29 +24,24 @@ class Reconstruct(RunArguments):
 
 def main(words: Sequence[str]) -> int:
     arguments = parse(Reconstruct, "reconstruct", words)
+    if arguments.number < 1:
+        raise AncestralError(f"-n is {arguments.number}, but at least one row is needed.")
     run = arguments.load()
-    require(run.model, "reconstruct", "reconstruct")
+    model = require(run.model, "reconstruct", "reconstruct")
+    data = description(run)
+    path = destination(arguments.out, run.path / "reconstructions", data)
 
     import torch
 
     from ancestral.training.pictures import pairs
 
     x, y = rows(run, arguments.split, arguments.number)
-    again = run.model.reconstruct(x, y=y)
-    data = description(run)
-    picture = arguments.out.endswith(".png") if arguments.out else len(data.shape) == 3
-    path = write(pairs(x, again) if picture else again, arguments.out, run.path / "reconstructions", data, 8)
+    again = model.reconstruct(x, y=y)
+    write(pairs(x, again) if path.suffix == ".png" else again, path, data, 8)
     difference = torch.mean((x - again) ** 2).item()
-    print(f"{len(x)} reconstructions of {run.data.name} ({arguments.split}), mean squared difference {difference:.4g}:  {path}")
+    print(
+        f"{len(x)} reconstructions of {run.data.name} ({arguments.split}), mean squared difference {difference:.4g}:  "
+        f"{path}"
+    )
     print(f"next:  ancestral evaluate {run.path}" + (f" --model {arguments.model}" if arguments.model else ""))
     return 0
-
-
-def rows(run, split: str, number: int):  # type: ignore[no-untyped-def]
-    """The first rows of a split, on the model's device."""
-    if number < 1:
-        raise AncestralError(f"-n is {number}, but at least one row is needed.")
-    device = next(run.model.parameters()).device
-    for x, y in run.data.batches(split, number, shuffle=False, device=device):
-        return x, y
-    raise AncestralError(f"{run.data.name} has no rows in its {split} split. Choose another --split.")

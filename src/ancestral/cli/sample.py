@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from ancestral.cli.arguments import Count, Out, RunArguments, description, parse, require, write
+from ancestral.cli.arguments import Count, Out, RunArguments, description, destination, parse, require, write
 from ancestral.errors import AncestralError
 
 
@@ -16,7 +16,7 @@ class Sample(RunArguments):
     number: Count = 64
     """How many."""
     out: Out = None
-    """Where to: .png (a grid), .npz, .npy or .csv. By default samples.png, or samples.csv for tables, in the run folder."""
+    """Where to: .png (a grid), .npz, .npy or .csv. By default samples.png, or .csv for tables, in the run folder."""
     draws: bool = False
     """Draw x itself from p(x | z), instead of showing its mean. Arrays and tables always hold draws."""
 
@@ -26,11 +26,11 @@ def main(words: Sequence[str]) -> int:
     if arguments.number < 1:
         raise AncestralError(f"-n is {arguments.number}, but at least one sample must be drawn.")
     run = arguments.load()
-    require(run.model, "sample", "sample")
+    model = require(run.model, "sample", "sample")
     data = description(run)
-    picture = arguments.out.endswith(".png") if arguments.out else len(data.shape) == 3
-    x = run.model.sample(arguments.number, mean=picture and not arguments.draws)
-    path = write(x, arguments.out, run.path / "samples", data)
+    path = destination(arguments.out, run.path / "samples", data)
+    x = model.sample(arguments.number, mean=path.suffix == ".png" and not arguments.draws)
+    write(x, path, data)
     print(f"{arguments.number} samples:  {path}")
     print(f"next:  ancestral interpolate {run.path}" + (f" --model {arguments.model}" if arguments.model else ""))
     return 0

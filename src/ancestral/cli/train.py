@@ -30,14 +30,19 @@ def main(words: Sequence[str]) -> int:
         print(HELP.format(models=", ".join(MODELS)))
         return 0 if words else 2
     name = words[0]
+    if name.startswith("-"):
+        raise AncestralError(f"the model and the data come before {name}: ancestral train MODEL DATA {name} ...")
     own = ".py" in name
     if not own and name not in MODELS:
         raise AncestralError(f"there is no model {name!r}. {nearest(name, MODELS)} Or FILE.py:NAME for your own.")
     arguments = parse(form(None if own else name), f"train {name}", words[1:])
 
+    import torch
+
     import ancestral
     from ancestral.training.progress import make_reporter
 
+    torch.manual_seed(arguments.training.seed)  # of which the weights of an own model are a function too
     model = own_model(name) if own else name
     run = ancestral.fit(
         model,  # type: ignore[arg-type]

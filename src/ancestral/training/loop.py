@@ -179,22 +179,20 @@ class Training:
         return progress
 
     def start(self) -> None:
-        """Set the model's start from data, and check the first batch before any time is spent or file written."""
-        self.started = True
+        """Check the first batch before any time is spent, then set the model's start from data."""
         model = self.model
+        x, y = next(self.dataset.batches("train", self.config.batch_size, seed=self.config.seed, device=self.device))
+        batch = Batch(x, y)
+        with torch.random.fork_rng():
+            if isinstance(model, CanCheck):
+                model.check(batch)
+            for player in self.players:
+                check_reaches_players(player.name, player.loss(batch)["loss"], model)
         if isinstance(model, CanInitialize):
             x, _ = next(self.dataset.batches("train", INITIAL_ROWS, seed=self.config.seed, device=self.device))
             model.initialize(x)
         if self.average:
             self.average = MovingAverage(model, self.config.ema)
-        with torch.random.fork_rng():
-            for x, y in self.dataset.batches("train", self.config.batch_size, seed=self.config.seed, device=self.device):
-                batch = Batch(x, y)
-                if isinstance(model, CanCheck):
-                    model.check(batch)
-                for player in self.players:
-                    check_reaches_players(player.name, player.loss(batch)["loss"], self.model)
-                break
 
     def _step(self, batch: Batch) -> None:
         """Every player whose turn it is makes one update."""
