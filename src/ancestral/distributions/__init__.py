@@ -1,5 +1,6 @@
 """What ``torch.distributions`` lacks, and heads: from a network's output to a distribution."""
 
+from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
 from ancestral.distributions.discretized_logistic import DiscretizedLogistic
 from ancestral.distributions.heads import (
     Head,
@@ -16,6 +17,7 @@ from ancestral.distributions.support import base_of, check_support, enumerate_su
 from ancestral.distributions.units import bits_per_dimension
 
 __all__ = [
+    "ContinuousBernoulli",
     "DiscretizedLogistic",
     "Head",
     "base_of",

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from torch.distributions import (
     Bernoulli,
     Categorical,
-    ContinuousBernoulli,
     Distribution,
     Independent,
     Normal,
     OneHotCategorical,
 )
 
+from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
 from ancestral.distributions.discretized_logistic import DiscretizedLogistic
 from ancestral.errors import AncestralError, ShapeError
 
@@ -137,14 +137,14 @@ class ContinuousBernoulliHead(Head):
     """p(x | parents) = ∏ ContinuousBernoulli(x_i; σ(logit_i)). See :func:`continuous_bernoulli`."""
 
     def distribution(self, output: Tensor) -> Distribution:
-        return event(ContinuousBernoulli(logits=output, validate_args=False), self.event_dims)
+        return event(ContinuousBernoulli(output), self.event_dims)
 
     def unconstrained_mean(self, data: Tensor) -> Tensor | None:
         mean = torch.sigmoid(_log_odds(data))
         low, high = torch.full_like(mean, -15.0), torch.full_like(mean, 15.0)
         for _ in range(50):  # the mean rises with the logit and has no inverse in closed form: bisection
             middle = (low + high) / 2
-            above = ContinuousBernoulli(logits=middle).mean > mean
+            above = ContinuousBernoulli(middle).mean > mean
             low, high = torch.where(above, low, middle), torch.where(above, middle, high)
         return (low + high) / 2
 

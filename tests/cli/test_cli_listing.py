@@ -1,0 +1,71 @@
+"""``ancestral list`` and ``ancestral doctor``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ancestral.configs import MODELS
+from ancestral.configs.vae import Likelihood
+from ancestral.data import named_sets
+
+SECTIONS = ("models", "data", "objectives", "estimators", "likelihoods")
+
+
+def test_list_shows_everything(ancestral: Any) -> None:
+    ended = ancestral("list")
+    assert ended.status == 0
+    lines = ended.out.splitlines()
+    assert tuple(line for line in lines if not line.startswith(" ")) == SECTIONS
+    first = [line.split()[0] for line in lines]
+    for name in (*MODELS, *(named.name for named in named_sets()), "FILE.py:NAME", "PATH", "elbo", "Enumerate"):
+        assert name in first
+    assert set(Likelihood.__args__) - set(first) == {"auto"}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_list_shows_a_section_alone(ancestral: Any, section: str) -> None:
+    lines = ancestral("list", section).out.splitlines()
+    assert lines[0] == section
+    assert len(lines) > 1
+    assert all(line.startswith("  ") for line in lines[1:])
+
+
+def test_doctor_finds_all_well_here(ancestral: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANCESTRAL_DATA", str(tmp_path))
+    ended = ancestral("doctor")
+    assert ended.status == 0
+    assert "arithmetic  works" in ended.out
+    assert "ancestral train vae digits --out runs/first" in ended.out
+    for named in named_sets():
+        assert f"  {named.name} " in ended.out
+
+
+def test_doctor_says_where_a_set_lies(ancestral: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "frey_faces").mkdir()
+    (tmp_path / "frey_faces" / "faces.mat").touch()
+    monkeypatch.setenv("ANCESTRAL_DATA", str(tmp_path))
+    assert f"frey-faces       {tmp_path / 'frey_faces'}" in ancestral("doctor").out
+
+
+def test_doctor_says_what_is_missing(ancestral: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANCESTRAL_DATA", str(tmp_path / "nowhere"))
+    ended = ancestral("doctor")
+    assert ended.status == 1
+    assert f"ANCESTRAL_DATA names {tmp_path / 'nowhere'}, which is no folder" in ended.out
+    assert "mend" in ended.out
+
+
+@pytest.mark.parametrize("words", [["list"], ["--help"], ["sample", "--help"]])
+def test_a_reader_who_leaves_is_met_with_silence(words: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "ancestral.cli", *words]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
