@@ -117,7 +117,9 @@ def train(
     )
     data_config = DataConfig(**chosen[DataConfig])
     model_config = MODELS[name][0](**_tuples(chosen[kinds[0]])) if name in MODELS else None
-    return fit(model if isinstance(model, nn.Module) else name, data, model_config, data_config, training, out, reporter)
+    return fit(
+        model if isinstance(model, nn.Module) else name, data, model_config, data_config, training, out, reporter
+    )
 
 
 def fit(
@@ -201,7 +203,7 @@ def resume(
         trainer = Training(network, dataset, training, folder, reporter)
         if has_checkpoint(folder.checkpoint("last")):
             trainer.restore()
-            if trainer.progress.finished and trainer.progress.step >= trainer.total:
+            if trainer.progress.finished:
                 reporter.say(f"{folder.path} is already done: {trainer.progress.finished}.")
         else:
             reporter.say("no checkpoint yet: starting from the beginning.")
@@ -225,8 +227,8 @@ def load(
         path: the run folder.
         model: needed if the run's model is your own: build it as you did for training.
         data: needed if you trained on a ``Dataset`` made in memory and want it.
-        which: ``"best"`` or ``"last"`` weights; ``"auto"`` takes the averaged weights if the run keeps them, else the best
-            if it was validated, else the last.
+        which: ``"best"`` or ``"last"`` weights; ``"auto"`` takes the best if it was validated, else the last. A run
+            that averages its weights gives the averaged ones.
         device: where the model goes.
 
     Raises:
@@ -245,7 +247,8 @@ def load(
         other = "last" if chosen == "best" else "best"
         instead = f" It has one called {other!r}." if has_checkpoint(folder.checkpoint(other)) else ""
         raise AncestralError(
-            f"{folder.path} has no checkpoint {chosen!r}.{instead} A run that stopped before its first checkpoint starts "
+            f"{folder.path} has no checkpoint {chosen!r}.{instead} A run that stopped before its first checkpoint "
+            "starts "
             f"again with `ancestral resume {folder.path}`."
         )
     parts, _ = read_checkpoint(place)
@@ -259,7 +262,8 @@ def _build(config: Mapping[str, Any], folder: RunFolder, model: nn.Module | None
     if name == OWN:
         if model is None:
             raise AncestralError(
-                f"{folder.path} holds a model of your own, which only your code can build: pass model=... (from the command "
+                f"{folder.path} holds a model of your own, which only your code can build: pass model=... (from the "
+                "command "
                 "line, --model FILE.py:NAME)."
             )
         return model
@@ -294,7 +298,8 @@ def check_data(data: Dataset, config: Mapping[str, Any], folder: RunFolder) -> D
     noted = folder.environment().get("data", {}).get("train", {}).get("digest")
     if noted is not None and noted != data.digest("train"):
         raise AncestralError(
-            f"the data {data.name} are not those of the run: the training rows have changed since. Put the old data back."
+            f"the data {data.name} are not those of the run: the training rows have changed since. Put the old data "
+            "back."
         )
     return data
 
@@ -364,7 +369,8 @@ def _announce(reporter: Reporter, name: str, model: nn.Module, data: Dataset) ->
         reporter.say(f"likelihood p({model.observed} | ...): {model.likelihood()}")
     settings, note = data.config, f" ({data.note})" if data.note else ""
     reporter.say(
-        f"{data.name}{note}: {len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test rows of "
+        f"{data.name}{note}: {len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} "
+        "test rows of "
         f"shape {data.description.shape}; binarization {settings.binarization}, dequantize {settings.dequantize}"
     )
 
@@ -424,8 +430,8 @@ def model_card(config: Mapping[str, Any], data: Dataset, trainer: Training) -> s
         f"- Parameters: {sum(parameter.numel() for parameter in model.parameters()):,}",
         f"- Data: {data.name}, {len(data.train):,} training rows of shape {data.description.shape}, binarization "
         f"{data.config.binarization}, dequantize {data.config.dequantize}" + (f" ({data.note})" if data.note else ""),
-        f"- Training: {progress.step:,} updates, {progress.step / trainer.steps_per_epoch:.1f} epochs, {progress.seconds:.0f} s; "
-        + (progress.finished or "not finished"),
+        f"- Training: {progress.step:,} updates, {progress.step / trainer.steps_per_epoch:.1f} epochs, "
+        f"{progress.seconds:.0f} s; " + (progress.finished or "not finished"),
     ]
     if progress.best is not None:
         lines += [f"- Best validation loss: {progress.best:.4f} nats at epoch {progress.best_epoch:g}"]

@@ -53,8 +53,8 @@ def a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture
-def ancestral(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """Type a command: ``ancestral("sample", run, "-n", 5)``."""
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Type a command: ``command("sample", run, "-n", 5)``."""
 
     def typed(*words: object) -> Ended:
         capsys.readouterr()
@@ -85,7 +85,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     place = tmp_path_factory.mktemp("runs")
     random = np.random.default_rng(2)
     columns = np.stack([random.normal(1000, 10, 211), random.normal(0.05, 0.001, 211), random.normal(-3, 2, 211)], 1)
-    np.savetxt(place / "table.csv", columns, "%.17g", ",", header='"height, mm",ratio,größe', comments="", encoding="utf-8")
+    np.savetxt(
+        place / "table.csv", columns, "%.17g", ",", header='"height, mm",ratio,größe', comments="", encoding="utf-8"
+    )
     (place / "own_model.py").write_text(OWN_MODEL, encoding="utf-8")
     before = sys.path.copy()
     tiny = ["--batch-size", 239, "--seed", 3]

@@ -17,54 +17,54 @@ from ancestral.configs import MODELS, DataConfig, TrainingConfig
 
 def help_of_flags(text: str) -> dict[str, str]:
     """Each flag of a help page with all that is written beside it."""
-    lines = [line.strip("│╭╮╰╯─ ") for line in text.splitlines() if not line.startswith(("╭", "╰"))]
     flags: dict[str, str] = {}
-    for line in lines:
-        if found := re.match(r"(?:-\w(?: INT)?, )?--([\w-]+)", line):
+    for line in text.splitlines():
+        line = line.strip("│ ")
+        if found := re.match(r"(?:-n INT, |-h, )?--([a-z][\w-]*)", line):
             flags[name := found[1]] = line.partition("  ")[2].strip()
         elif flags:
             flags[name] += " " + line
     return flags
 
 
-def test_help_without_a_verb_names_every_verb_and_how_to_begin(ancestral: Any) -> None:
+def test_help_without_a_verb_names_every_verb_and_how_to_begin(command: Any) -> None:
     for words in ([], ["--help"], ["-h"], ["help"]):
-        ended = ancestral(*words)
+        ended = command(*words)
         assert ended.status == 0
         assert all(f"  {verb} " in ended.out for verb in VERBS)
         assert "ancestral train vae digits --out runs/first" in ended.out
 
 
-def test_version_is_that_of_the_package(ancestral: Any) -> None:
-    assert ancestral("--version").out == f"ancestral {__version__}\n"
+def test_version_is_that_of_the_package(command: Any) -> None:
+    assert command("--version").out == f"ancestral {__version__}\n"
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_field_of_every_config_is_a_flag_with_help_and_its_default(ancestral: Any, name: str) -> None:
-    ended = ancestral("train", name, "--help")
+def test_every_field_of_every_config_is_a_flag_with_help_and_its_default(command: Any, name: str) -> None:
+    ended = command("train", name, "--help")
     assert ended.status == 0
     flags = help_of_flags(ended.out)
     kind, training = MODELS[name]
     for config in (kind(), DataConfig(), training):
         for field in dataclasses.fields(config):
             text = flags[field.name.replace("_", "-")]
-            words, _, default = text.partition("(default:")
+            words, default = re.split(r"\(default: ([^)]*)\)", text)[:2]
             assert len(words.strip()) > 10, f"{field.name} has no help"
             value = getattr(config, field.name)
             shown = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            assert default.strip(" )") == shown
+            assert default == shown
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "train"])
-def test_every_flag_of_every_verb_has_help(ancestral: Any, verb: str) -> None:
-    ended = ancestral(verb, "--help")
+def test_every_flag_of_every_verb_has_help(command: Any, verb: str) -> None:
+    ended = command(verb, "--help")
     assert ended.status == 0
     for flag, text in help_of_flags(ended.out).items():
         assert len(text.partition("(default:")[0].strip()) > 7, f"{flag} has no help"
 
 
-def test_own_models_have_the_flags_of_data_and_training_alone(ancestral: Any) -> None:
-    flags = help_of_flags(ancestral("train", "mine.py:model", "--help").out)
+def test_own_models_have_the_flags_of_data_and_training_alone(command: Any) -> None:
+    flags = help_of_flags(command("train", "mine.py:model", "--help").out)
     for field in (*dataclasses.fields(DataConfig), *dataclasses.fields(TrainingConfig)):
         assert field.name.replace("_", "-") in flags
     assert "latent" not in flags
@@ -88,8 +88,8 @@ for page in {pages!r}:
     assert done.returncode == 0, done.stderr
 
 
-def test_train_without_a_model_shows_how_and_fails(ancestral: Any) -> None:
-    ended = ancestral("train")
+def test_train_without_a_model_shows_how_and_fails(command: Any) -> None:
+    ended = command("train")
     assert ended.status == 2
     assert "ancestral train vae digits" in ended.out
 
@@ -122,12 +122,16 @@ def test_train_without_a_model_shows_how_and_fails(ancestral: Any) -> None:
         (["list", "modls"], "models"),
     ],
 )
-def test_a_wrong_word_is_answered_with_the_nearest(ancestral: Any, words: list[str], nearest: str) -> None:
-    ended = ancestral(*words)
+def test_a_wrong_word_is_answered_with_the_nearest(command: Any, words: list[str], nearest: str) -> None:
+    ended = command(*words)
     assert ended.status == (1 if words[:2] == ["train", "vea"] or words[2:] in (["digit"], ["mnits"]) else 2)
     answer = " ".join(ended.err.replace("│", " ").split())
     wrong_flag = nearest.startswith("--")
-    assert (f"Perhaps you meant: {nearest} " if wrong_flag else f"Did you mean '{nearest}'?") in answer
+    assert (
+        (nearest in answer.partition("Perhaps you meant: ")[2])
+        if wrong_flag
+        else (f"Did you mean '{nearest}'?" in answer)
+    )
     assert not ended.out
 
 
@@ -140,13 +144,13 @@ def test_a_wrong_word_is_answered_with_the_nearest(ancestral: Any, words: list[s
         (["train", "vae", "digits", "--trackers", "tensorbord"], "tensorboard"),
     ],
 )
-def test_a_missing_or_malformed_word_is_named(ancestral: Any, words: list[str], seen: str) -> None:
-    ended = ancestral(*words)
+def test_a_missing_or_malformed_word_is_named(command: Any, words: list[str], seen: str) -> None:
+    ended = command(*words)
     assert ended.status == 2
     assert seen in ended.err
 
 
-def test_flags_before_the_model_are_told_their_place(ancestral: Any) -> None:
-    ended = ancestral("train", "--epochs", 3, "vae", "digits")
+def test_flags_before_the_model_are_told_their_place(command: Any) -> None:
+    ended = command("train", "--epochs", 3, "vae", "digits")
     assert ended.status == 1
     assert "ancestral train MODEL DATA --epochs" in ended.err

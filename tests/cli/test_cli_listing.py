@@ -17,8 +17,8 @@ from ancestral.data import named_sets
 SECTIONS = ("models", "data", "objectives", "estimators", "likelihoods")
 
 
-def test_list_shows_everything(ancestral: Any) -> None:
-    ended = ancestral("list")
+def test_list_shows_everything(command: Any) -> None:
+    ended = command("list")
     assert ended.status == 0
     lines = ended.out.splitlines()
     assert tuple(line for line in lines if not line.startswith(" ")) == SECTIONS
@@ -29,16 +29,16 @@ def test_list_shows_everything(ancestral: Any) -> None:
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_list_shows_a_section_alone(ancestral: Any, section: str) -> None:
-    lines = ancestral("list", section).out.splitlines()
+def test_list_shows_a_section_alone(command: Any, section: str) -> None:
+    lines = command("list", section).out.splitlines()
     assert lines[0] == section
     assert len(lines) > 1
     assert all(line.startswith("  ") for line in lines[1:])
 
 
-def test_doctor_finds_all_well_here(ancestral: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_finds_all_well_here(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANCESTRAL_DATA", str(tmp_path))
-    ended = ancestral("doctor")
+    ended = command("doctor")
     assert ended.status == 0
     assert "arithmetic  works" in ended.out
     assert "ancestral train vae digits --out runs/first" in ended.out
@@ -46,16 +46,16 @@ def test_doctor_finds_all_well_here(ancestral: Any, tmp_path: Path, monkeypatch:
         assert f"  {named.name} " in ended.out
 
 
-def test_doctor_says_where_a_set_lies(ancestral: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_says_where_a_set_lies(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "frey_faces").mkdir()
     (tmp_path / "frey_faces" / "faces.mat").touch()
     monkeypatch.setenv("ANCESTRAL_DATA", str(tmp_path))
-    assert f"frey-faces       {tmp_path / 'frey_faces'}" in ancestral("doctor").out
+    assert f"frey-faces       {tmp_path / 'frey_faces'}" in command("doctor").out
 
 
-def test_doctor_says_what_is_missing(ancestral: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_says_what_is_missing(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANCESTRAL_DATA", str(tmp_path / "nowhere"))
-    ended = ancestral("doctor")
+    ended = command("doctor")
     assert ended.status == 1
     assert f"ANCESTRAL_DATA names {tmp_path / 'nowhere'}, which is no folder" in ended.out
     assert "mend" in ended.out

@@ -33,7 +33,6 @@ def grey(tmp: Path) -> Path:
     return tmp / "grey.npy"
 
 
-
 def images() -> Dataset:
     """53 images of 5x4 that the literature binarizes anew at each epoch."""
     x = np.random.default_rng(1).integers(0, 17, (53, 1, 5, 4), dtype=np.uint8)
@@ -185,7 +184,9 @@ def test_every_setting_of_the_gan_changes_something(tmp: Path, field: str) -> No
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(TrainingConfig) if field.name != "device"])
+@pytest.mark.parametrize(
+    "field", [field.name for field in dataclasses.fields(TrainingConfig) if field.name != "device"]
+)
 def test_every_setting_of_the_training_changes_something(tmp: Path, field: str) -> None:
     assert changes(tmp, "vae", field, TRAINING[field])
 

@@ -25,7 +25,13 @@ CONTINUOUS = DataDescription((7,), "continuous", 0)
         (LEVELS, "none", {}, {"dequantize": "yes"}, ("normal", "none", "yes")),
         (LEVELS, "dynamic", {}, {"dequantize": "yes"}, ("normal", "none", "yes")),
         (LEVELS, "none", {"likelihood": "bernoulli"}, {}, ("bernoulli", "dynamic", "no")),
-        (LEVELS, "dynamic", {"likelihood": "bernoulli"}, {"binarization": "threshold"}, ("bernoulli", "threshold", "no")),
+        (
+            LEVELS,
+            "dynamic",
+            {"likelihood": "bernoulli"},
+            {"binarization": "threshold"},
+            ("bernoulli", "threshold", "no"),
+        ),
         (LEVELS, "dynamic", {"likelihood": "discretized-logistic"}, {}, ("discretized-logistic", "none", "no")),
         (LEVELS, "dynamic", {"likelihood": "normal"}, {}, ("normal", "none", "yes")),
         (LEVELS, "dynamic", {"likelihood": "normal"}, {"dequantize": "no"}, ("normal", "none", "no")),
@@ -76,7 +82,11 @@ def test_a_gan_takes_the_data_as_they_are_unless_told_otherwise() -> None:
 REJECTED: list[tuple[type, dict[str, Any], str]] = [
     *[(VAEConfig, {name: 0}, name) for name in ("latent", "particles")],
     *[(VAEConfig, {name: (5, 0)}, name) for name in ("hidden", "channels")],
-    *[(VAEConfig, {name: value}, name) for name in ("beta", "kl_warmup", "free_bits") for value in (-0.1, float("nan"))],
+    *[
+        (VAEConfig, {name: value}, name)
+        for name in ("beta", "kl_warmup", "free_bits")
+        for value in (-0.1, float("nan"))
+    ],
     *[
         (VAEConfig, {name: "nothing"}, name)
         for name in ("network", "activation", "likelihood", "scale", "mean", "bound")

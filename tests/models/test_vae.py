@@ -31,7 +31,9 @@ def data_for(likelihood: str, shape: tuple[int, ...], n: int = 11) -> tuple[Data
     return DataDescription(shape, "continuous", 0), 3.0 + 2.0 * x
 
 
-def small(likelihood: str, shape: tuple[int, ...], network: str = "mlp", **settings: Any) -> tuple[LatentVariableModel, Tensor]:
+def small(
+    likelihood: str, shape: tuple[int, ...], network: str = "mlp", **settings: Any
+) -> tuple[LatentVariableModel, Tensor]:
     torch.manual_seed(0)
     description, x = data_for(likelihood, shape)
     sizes: dict[str, Any] = {"hidden": (13,)} if network == "mlp" else {"network": "conv", "channels": (3, 5)}
@@ -105,7 +107,7 @@ def test_the_untrained_decoder_starts_at_the_mean_of_the_data(likelihood: str, n
 def test_the_scale_and_the_mean_of_a_normal_likelihood_are_chosen(scale: str, mean: str) -> None:
     model, _ = small("normal", (7,), scale=scale, mean=mean)
     trace_mean = model.decode(10 * torch.randn(5, 3))
-    assert (0 <= trace_mean.min() and trace_mean.max() <= 1) == (mean == "sigmoid")
+    assert (trace_mean.min() >= 0 and trace_mean.max() <= 1) == (mean == "sigmoid")
     shared = [name for name, _ in model.named_parameters() if name.endswith("log_scale")]
     assert bool(shared) == (scale == "shared")
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from ancestral.errors import AncestralError
 from ancestral.training.pictures import MARGIN, grid, pairs, save_picture
 from ancestral.training.progress import Bar, Lines, Silent, in_words, make_reporter
-from ancestral.training.trackers import TensorBoard, Tracker, make_tracker
+from ancestral.training.trackers import TensorBoard, Tracker, check_trackers, make_tracker
 
 
 def test_a_grid_shows_every_image_in_its_place() -> None:
@@ -57,7 +57,8 @@ def test_a_picture_that_can_not_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(AncestralError, match=r"can't write the picture .*taken\.png"):
         save_picture(grid(torch.zeros(1, 1, 3, 3)), place)
     save_picture(grid(torch.zeros(1, 1, 3, 3)), tmp_path / "new" / "picture.png")
-    assert Image.open(tmp_path / "new" / "picture.png").format == "PNG"
+    with Image.open(tmp_path / "new" / "picture.png") as picture:
+        assert picture.format == "PNG"
     assert [place.name for place in (tmp_path / "new").iterdir()] == ["picture.png"]
 
 
@@ -86,7 +87,8 @@ def test_long_times_are_said_in_minutes(capsys: pytest.CaptureFixture[str]) -> N
     assert "50 min left" in capsys.readouterr().err
 
 
-def test_a_bar_renders_the_named_losses_on_a_terminal() -> None:
+def test_a_bar_renders_the_named_losses_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     bar = Bar(console)
     bar.begin(total=10, done=2)
@@ -99,8 +101,13 @@ def test_a_bar_renders_the_named_losses_on_a_terminal() -> None:
     assert "a message [with brackets]" in written
 
 
-def test_without_a_terminal_progress_is_lines() -> None:
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
     assert isinstance(make_reporter(), Lines)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert isinstance(make_reporter(), Bar)
 
 
 def test_silence_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
@@ -120,8 +127,14 @@ def test_a_tracker_has_five_methods() -> None:
 
 
 def test_an_unknown_tracker_is_answered_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(AncestralError, match="tensorbord.*tensorboard"):
+    with pytest.raises(AncestralError, match=r"tensorbord.*tensorboard"):
         make_tracker("tensorbord", tmp_path)
+
+
+def test_a_tracker_that_is_not_installed_is_named_with_its_extra() -> None:
+    check_trackers(("tensorboard",))
+    with pytest.raises(AncestralError, match=r"nowhere is not installed: pip install"):
+        check_trackers(("nowhere",))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -110,7 +110,7 @@ def own_model(reference: str | None) -> nn.Module | None:
     if not path.is_file():
         raise AncestralError(f"there is no file {file}: give the path of the Python file that holds {name}.")
     title = f"own_model_{path.stem}"  # not the bare stem, which may be that of an imported package
-    spec = importlib.util.spec_from_file_location(title, path)
+    spec = importlib.util.spec_from_file_location(title, path.resolve())
     if spec is None or spec.loader is None:
         raise AncestralError(f"{file} can't be read as a Python file.")
     module = importlib.util.module_from_spec(spec)
@@ -132,7 +132,8 @@ def _run_own(path: Path, code: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return code(*arguments)
     except (Exception, SystemExit) as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path.resolve())]
         where = f", line {lines[-1]}," if lines else ""
         raise AncestralError(f"{path}{where} does not run: {type(error).__name__}: {error}") from error
 

@@ -31,6 +31,10 @@ def main(words: Sequence[str]) -> int:
 
     from pathlib import Path
 
+    path = Path(arguments.json) if arguments.json else run.path / "evaluation.json"
+    if path.is_dir():
+        raise AncestralError(f"{path} is a folder: give the name of a file.")
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -39,7 +43,7 @@ def main(words: Sequence[str]) -> int:
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=console, transient=True)
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     with bar:
         task = bar.add_task("log p(x)", total=None)
 
@@ -53,7 +57,6 @@ def main(words: Sequence[str]) -> int:
     first = figures[0]
     print(f"\nlikelihood {first.likelihood}; data {first.data}")
     print(f"sha256 {first.digest}, {run.which} weights, seed {first.seed}")
-    path = Path(arguments.json) if arguments.json else run.path / "evaluation.json"
     record = {
         "run": str(run.path),
         "weights": run.which,

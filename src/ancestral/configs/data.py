@@ -44,9 +44,7 @@ class DataConfig:
         for field in ("validation", "test"):
             value = getattr(self, field)
             if not (math.isfinite(value) and 0 <= value < 1):
-                raise AncestralError(
-                    f"{field} is a part of the rows and was {value}; give a number in [0, 1)."
-                )
+                raise AncestralError(f"{field} is a part of the rows and was {value}; give a number in [0, 1).")
         if self.validation + self.test >= 1:
             raise AncestralError(
                 f"validation ({self.validation}) and test ({self.test}) leave no rows to train on; "

@@ -57,9 +57,7 @@ class GANConfig:
             if not self.discriminator_hidden and getattr(self, name) != usual:
                 raise AncestralError(f"{name} has no effect without maxout layers: give --discriminator-hidden.")
 
-    def resolve(
-        self, data: DataConfig, raw: DataDescription, usual_binarization: str
-    ) -> tuple[GANConfig, DataConfig]:
+    def resolve(self, data: DataConfig, raw: DataDescription, usual_binarization: str) -> tuple[GANConfig, DataConfig]:
         """A GAN has no likelihood to suit: the data stay as they are unless the user binarizes them."""
         binarization = "none" if data.binarization == "auto" else data.binarization
         dequantize = "no" if data.dequantize == "auto" else data.dequantize

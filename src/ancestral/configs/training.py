@@ -90,7 +90,8 @@ class TrainingConfig:
             raise AncestralError("the exponential schedule never reaches 0: give --final-learning-rate above 0.")
         if self.final_learning_rate and self.schedule in ("constant", "iwae"):
             raise AncestralError(
-                f"final_learning_rate has no effect with the {self.schedule} schedule: choose cosine, linear or exponential."
+                f"final_learning_rate has no effect with the {self.schedule} schedule: choose cosine, linear or "
+                "exponential."
             )
         for name, usual in (("beta1", 0.9), ("beta2", 0.999)):
             if getattr(self, name) != usual and self.optimizer not in WITH_BETAS:

@@ -45,7 +45,12 @@ class VAEConfig:
     """Nats of divergence per latent dimension that cost nothing (elbo; Kingma et al., 2016, eq. 15)."""
 
     def __post_init__(self) -> None:
-        sizes = {"latent": (self.latent,), "hidden": self.hidden, "channels": self.channels, "particles": (self.particles,)}
+        sizes = {
+            "latent": (self.latent,),
+            "hidden": self.hidden,
+            "channels": self.channels,
+            "particles": (self.particles,),
+        }
         for name, values in sizes.items():
             if any(v < 1 for v in values):
                 raise AncestralError(f"{name} is {getattr(self, name)}, but sizes are 1 or more.")
@@ -70,15 +75,15 @@ class VAEConfig:
             if self.beta != 1:
                 raise AncestralError("beta has no effect with the iwae bound: use --bound elbo.")
         if self.likelihood not in ("auto", "normal") and (self.scale != "learned" or self.mean != "identity"):
-            raise AncestralError(f"scale and mean have no effect with a {self.likelihood} likelihood: use --likelihood normal.")
+            raise AncestralError(
+                f"scale and mean have no effect with a {self.likelihood} likelihood: use --likelihood normal."
+            )
         if self.network == "mlp" and self.channels != (32, 64):
             raise AncestralError("channels has no effect with mlp networks: use --network conv, or --hidden.")
         if self.network == "conv" and self.hidden != (200, 200):
             raise AncestralError("hidden has no effect with conv networks: use --channels.")
 
-    def resolve(
-        self, data: DataConfig, raw: DataDescription, usual_binarization: str
-    ) -> tuple[VAEConfig, DataConfig]:
+    def resolve(self, data: DataConfig, raw: DataDescription, usual_binarization: str) -> tuple[VAEConfig, DataConfig]:
         """Choose the likelihood that suits the data, and the preparation of the data that suits the likelihood.
 
         Args:
@@ -112,7 +117,8 @@ class VAEConfig:
             )
         if likelihood == "discretized-logistic" and (raw.kind == "continuous" or dequantize == "yes"):
             raise AncestralError(
-                "a discretized-logistic likelihood needs grey levels, but these data are continuous. Use --likelihood normal."
+                "a discretized-logistic likelihood needs grey levels, but these data are continuous. Use "
+                "--likelihood normal."
             )
         return (
             dataclasses.replace(self, likelihood=likelihood),

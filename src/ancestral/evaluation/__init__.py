@@ -6,4 +6,13 @@ from ancestral.evaluation.latents import active_units, activity
 from ancestral.evaluation.likelihood import bounds, evaluate
 from ancestral.evaluation.neighbors import nearest_training_rows
 
-__all__ = ["Figure", "active_units", "activity", "bounds", "evaluate", "interpolate", "latent_grid", "nearest_training_rows"]
+__all__ = [
+    "Figure",
+    "active_units",
+    "activity",
+    "bounds",
+    "evaluate",
+    "interpolate",
+    "latent_grid",
+    "nearest_training_rows",
+]

@@ -54,7 +54,9 @@ def latent_grid(model: Any, size: int) -> Tensor:
     """
     shape = model.latent_shape()
     if shape != (2,):
-        raise AncestralError(f"a map needs a latent variable of 2 dimensions, but it has shape {shape}: train with --latent 2.")
+        raise AncestralError(
+            f"a map needs a latent variable of 2 dimensions, but it has shape {shape}: train with --latent 2."
+        )
     device = next(model.parameters()).device
     axis = torch.special.ndtri((torch.arange(size, device=device) + 0.5) / size)
     second, first = torch.meshgrid(axis.flip(0), axis, indexing="ij")

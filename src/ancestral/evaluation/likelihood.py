@@ -94,7 +94,8 @@ def evaluate(
     """
     if not isinstance(model, LatentVariableModel):
         raise AncestralError(
-            f"a {type(model).__name__} has no density, so there is no likelihood to evaluate: it can only sample. Models with "
+            f"a {type(model).__name__} has no density, so there is no likelihood to evaluate: it can only sample. "
+            "Models with "
             "one: vae, and any LatentVariableModel."
         )
     if split not in ("train", "validation", "test"):
@@ -134,11 +135,12 @@ def evaluate(
     description = data.description
     dimensions = math.prod(description.shape)
     levels = description.levels if description.kind == "continuous" else 0
+    digest = data.digest(split)  # type: ignore[arg-type]
 
     def figure(name: str, values: Tensor, kind: str, estimator: str, unit: str = "nats") -> Figure:
         error = values.std().item() / math.sqrt(total) if total > 1 else None
         return Figure(
-            name, values.mean().item(), unit, kind, estimator, error, total, particles, where, data.digest(split),
+            name, values.mean().item(), unit, kind, estimator, error, total, particles, where, digest,
             seed, model.likelihood(),
         )  # fmt: skip
 
@@ -147,7 +149,9 @@ def evaluate(
     average = f"mean over {particles} draws from q"
     return [
         figure("log p(x)", log_prob, "lower bound", estimator),
-        figure("bits per dimension", bits_per_dimension(log_prob, dimensions, levels), "upper bound", estimator, "bits"),
+        figure(
+            "bits per dimension", bits_per_dimension(log_prob, dimensions, levels), "upper bound", estimator, "bits"
+        ),
         figure("ELBO", torch.cat([part.elbo for part in parts]), "lower bound", average),
         figure("E[log p(x | z)]", torch.cat([part.log_likelihood for part in parts]), "part of a bound", average),
         figure("KL(q(z | x) || p(z))", torch.cat([part.kl for part in parts]), "part of a bound", average),

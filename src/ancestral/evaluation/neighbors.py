@@ -10,7 +10,7 @@ from ancestral.data import Dataset
 
 @torch.no_grad()
 def nearest_training_rows(samples: Tensor, data: Dataset) -> tuple[Tensor, Tensor]:
-    """For each sample ``[n, *shape]`` the training row at the smallest Euclidean distance, and that distance ``[n]``."""
+    """For each sample ``[n, *shape]`` the training row at the least Euclidean distance, and that distance ``[n]``."""
     flat = samples.flatten(1).float().cpu()
     best = torch.full((len(flat),), float("inf"))
     rows = torch.empty_like(flat)

@@ -1,7 +1,7 @@
 """What the training loop and the verbs know of a model.
 
-A model is a plain ``nn.Module`` with ``players()``. What else it can do is said by the small Protocols below: a verb asks
-for one of them, and says which models have it.
+A model is a plain ``nn.Module`` with ``players()``. What else it can do is said by the small Protocols below: a verb
+asks for one of them, and says which models have it.
 """
 
 from __future__ import annotations

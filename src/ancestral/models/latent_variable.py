@@ -116,7 +116,9 @@ class LatentVariableModel(nn.Module):
         return values
 
     def _takes_labels(self) -> bool:
-        return self.observed != "y" and any("y" in joint.given for joint in (self.p, self.q) if isinstance(joint, Joint))
+        return self.observed != "y" and any(
+            "y" in joint.given for joint in (self.p, self.q) if isinstance(joint, Joint)
+        )
 
     def loss(self, batch: Batch) -> Scalars:
         """The negative bound, averaged over the batch, in nats per datapoint, with its parts."""
@@ -158,14 +160,18 @@ class LatentVariableModel(nn.Module):
     def check(self, batch: Batch) -> None:
         """Every shape, and that the data lie in the support of their likelihood."""
         if self.classes and batch.y is not None and int(batch.y.max()) >= self.classes:
-            raise AncestralError(f"the data have a label {int(batch.y.max())}, but the model has classes={self.classes}.")
+            raise AncestralError(
+                f"the data have a label {int(batch.y.max())}, but the model has classes={self.classes}."
+            )
         given = self.given(batch.x, batch.y)
         elbo(self.p, self.q, given, estimators=self.estimators, analytic_kl=self.analytic_kl)
         with torch.no_grad():
             trace = run(self.q, given, (1, batch.x.shape[0]))
             sites = run(self.p, trace.values, trace.shape).sites
         if self.observed not in sites:
-            raise GraphError(f"p never samples the observed variable {self.observed!r}. " + nearest(self.observed, sites))
+            raise GraphError(
+                f"p never samples the observed variable {self.observed!r}. " + nearest(self.observed, sites)
+            )
         check_support(self.observed, sites[self.observed].distribution, batch.x)
 
     # ---- use
@@ -185,7 +191,9 @@ class LatentVariableModel(nn.Module):
         given = dict(given or {})
         if isinstance(self.p, Joint) and "y" in self.p.given and "y" not in given:
             if not self.classes:
-                raise GraphError(f"{self.p} is conditioned on y: pass given={{'y': ...}}, or build it with classes=....")
+                raise GraphError(
+                    f"{self.p} is conditioned on y: pass given={{'y': ...}}, or build it with classes=...."
+                )
             device = next((p.device for p in self.parameters()), torch.device("cpu"))
             labels = torch.randint(self.classes, (n,), device=device)
             given["y"] = F.one_hot(labels, self.classes).to(torch.get_default_dtype())
@@ -201,7 +209,7 @@ class LatentVariableModel(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Tensor, *, sample: bool = False, y: Tensor | None = None) -> Latents:
-        """The mean of q(z | x) (later latents at the means of earlier ones), or a draw: a tensor, or a dict of several."""
+        """The mean of q(z | x), later latents at the means of earlier ones, or a draw: a tensor, or several by name."""
         trace = run(self.q, self.given(x, y), (x.shape[0],), None if sample else _Mean())
         latents = {name: trace[name] for name in trace.drawn}
         return next(iter(latents.values())) if len(latents) == 1 else latents
@@ -212,7 +220,9 @@ class LatentVariableModel(nn.Module):
         if isinstance(z, Tensor):
             names = self._latents()
             if len(names) != 1:
-                raise AncestralError(f"the model has the latent variables {', '.join(names)}: give a dict of their values.")
+                raise AncestralError(
+                    f"the model has the latent variables {', '.join(names)}: give a dict of their values."
+                )
             z = {names[0]: z}
         n = next(iter(z.values())).shape[0]
         estimators = None if sample else {self.observed: _Mean()}
@@ -243,7 +253,9 @@ class LatentVariableModel(nn.Module):
     def _example(self) -> Trace:
         """One run of p that leaves the random stream as it was."""
         device = next((p.device for p in self.parameters()), torch.device("cpu"))
-        given = {"y": torch.zeros(1, *[self.classes] * bool(self.classes), device=device)} if self._takes_labels() else {}
+        given = (
+            {"y": torch.zeros(1, *[self.classes] * bool(self.classes), device=device)} if self._takes_labels() else {}
+        )
         with torch.random.fork_rng(), torch.no_grad():
             return run(self.p, given, (1,))
 
@@ -256,5 +268,7 @@ def kl_per_unit(q: Distribution, p: Distribution) -> Tensor:
     q, dims = base_of(q)
     p, p_dims = base_of(p)
     if dims != p_dims or not dims:
-        raise AncestralError("the divergence per dimension needs factorised distributions (torch.distributions.Independent).")
+        raise AncestralError(
+            "the divergence per dimension needs factorised distributions (torch.distributions.Independent)."
+        )
     return kl_divergence(q, p)

@@ -46,7 +46,8 @@ def write_checkpoint(place: Path, parts: Mapping[str, Tensors], state: Mapping[s
     except (OSError, SafetensorError) as error:
         shutil.rmtree(new, ignore_errors=True)
         raise AncestralError(
-            f"can't write the checkpoint {place}: {error}. The previous one is untouched: free some space, then continue "
+            f"can't write the checkpoint {place}: {error}. The previous one is untouched: free some space, then "
+            "continue "
             f"with `ancestral resume {place.parent.parent}`."
         ) from None
 

@@ -1,12 +1,12 @@
 """The run folder: what training writes and everything after it reads. No pickle, every file placed atomically.
 
-    config.toml          the settings, with a format number
-    environment.json     versions, device, data digest, git commit, command
-    metrics.jsonl        one JSON object per line
-    samples/             pictures during training
-    checkpoints/last/    weights, optimisers, random state: what `resume` continues
-    checkpoints/best/    weights at the best validation
-    MODEL_CARD.md        what it is, in words
+config.toml          the settings, with a format number
+environment.json     versions, device, data digest, git commit, command
+metrics.jsonl        one JSON object per line
+samples/             pictures during training
+checkpoints/last/    weights, optimisers, random state: what `resume` continues
+checkpoints/best/    weights at the best validation
+MODEL_CARD.md        what it is, in words
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ class RunFolder:
             (self.path / "checkpoints").mkdir(exist_ok=True)
             write_atomically(self.config_file, tomli_w.dumps({"format": FORMAT, **config}).encode())
         except OSError as error:
-            raise AncestralError(f"can't write the run folder {self.path}: {error.strerror}. Give another --out.") from None
+            raise AncestralError(
+                f"can't write the run folder {self.path}: {error.strerror}. Give another --out."
+            ) from None
 
     def config(self) -> dict[str, Any]:
         """The settings.
@@ -82,7 +84,8 @@ class RunFolder:
             text = self.config_file.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise AncestralError(
-                f"{self.path} is no run folder: it has no config.toml. Train first, with `ancestral train ... --out {self.path}`."
+                f"{self.path} is no run folder: it has no config.toml. Train first, with `ancestral train ... --out "
+                f"{self.path}`."
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise AncestralError(f"can't read {self.config_file}: {error}.") from None
@@ -92,7 +95,8 @@ class RunFolder:
             raise AncestralError(f"{self.config_file} is not valid TOML: {error}.") from None
         if config.get("format") != FORMAT:
             raise AncestralError(
-                f"{self.config_file} has format {config.get('format')!r}, but this version reads format {FORMAT}. Use the "
+                f"{self.config_file} has format {config.get('format')!r}, but this version reads format {FORMAT}. "
+                "Use the "
                 "version of ancestral that wrote it (environment.json names it)."
             )
         return config
@@ -145,7 +149,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def replace_directory(new: Path, place: Path) -> None:
-    """Move the finished directory ``new`` to ``place``; the one that was there stays as ``<place>.old`` until it is done."""
+    """Move the finished directory ``new`` to ``place``; the one before stays as ``<place>.old`` until it is done."""
     old = place.with_name(place.name + ".old")
     if place.exists():
         if old.exists():

@@ -113,7 +113,9 @@ class Training:
         if config.patience and not self.validates:
             why = "has no validation rows" if isinstance(model, CanValidate) else "is trained by a game, not by a bound"
             who = dataset.name if isinstance(model, CanValidate) else "this model"
-            raise AncestralError(f"patience has no effect: {who} {why}, so nothing says when to stop. Use --patience 0.")
+            raise AncestralError(
+                f"patience has no effect: {who} {why}, so nothing says when to stop. Use --patience 0."
+            )
         self.players: list[Player] = model.players()
         self.optimizers: list[Optimizer] = [make_optimizer(player.parameters, config) for player in self.players]
         self.average = MovingAverage(self.model, config.ema) if config.ema else None
@@ -232,8 +234,10 @@ class Training:
         for name, value in means.items():
             if not math.isfinite(value):
                 raise AncestralError(
-                    f"training diverged by step {self.progress.step}: {name} is {value}. The last checkpoint is as it was. "
-                    f"Train again with a lower --learning-rate (now {self.config.learning_rate:g}) or with --gradient-clip 1."
+                    f"training diverged by step {self.progress.step}: {name} is {value}. The last checkpoint is as "
+                    "it was. "
+                    f"Train again with a lower --learning-rate (now {self.config.learning_rate:g}) or with "
+                    "--gradient-clip 1."
                 )
         return means
 
@@ -284,9 +288,14 @@ class Training:
             progress.best, progress.best_epoch, progress.without_improvement = loss, epoch, 0
             self.best_weights = weights
         if self.config.patience and progress.without_improvement >= self.config.patience:
-            best = "none was finite" if progress.best is None else f"{progress.best:.4g} nats at epoch {progress.best_epoch:g}"
+            best = (
+                "none was finite"
+                if progress.best is None
+                else f"{progress.best:.4g} nats at epoch {progress.best_epoch:g}"
+            )
             progress.finished = (
-                f"stopped early at epoch {epoch:g}: {progress.without_improvement} validations without improvement on the "
+                f"stopped early at epoch {epoch:g}: {progress.without_improvement} validations without improvement "
+                "on the "
                 f"best validation loss ({best})"
             )
 
@@ -396,7 +405,8 @@ def check_reaches_players(name: str, loss: Tensor, model: nn.Module) -> None:
         variable = getattr(node, "variable", None)
         if isinstance(variable, Tensor) and id(variable) not in owned:
             raise AncestralError(
-                f"the loss of {name} depends on a parameter of shape {tuple(variable.shape)} that the model does not own, "
+                f"the loss of {name} depends on a parameter of shape {tuple(variable.shape)} that the model does not "
+                "own, "
                 "so it would never be trained. Pass its network to the Joint as a module, not hidden inside a lambda."
             )
         stack.extend(following for following, _ in node.next_functions)

@@ -38,7 +38,8 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -
     parameters = list(parameters)
     if not parameters:
         raise AncestralError(
-            "there is nothing to train: the model owns no parameters. Pass its networks to the Joints as modules, not hidden "
+            "there is nothing to train: the model owns no parameters. Pass its networks to the Joints as modules, "
+            "not hidden "
             "inside a lambda."
         )
     kind = CLASSES[config.optimizer]

@@ -1,0 +1,68 @@
+"""Walks through the latent space, and maps of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from ancestral import AncestralError, Joint, LatentVariableModel, categorical, linear, normal, standard_normal
+from ancestral.evaluation import interpolate, latent_grid
+
+
+class Plain(nn.Module):
+    """Decodes z to itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return z
+
+    def latent_shape(self) -> tuple[int, ...]:
+        return (2,)
+
+
+def test_a_walk_goes_straight_from_each_first_to_each_second_value() -> None:
+    ends = torch.tensor([[0.0, 0.0], [4.0, -8.0], [1.0, 1.0], [1.0, 3.0]])
+    walked = interpolate(Plain(), ends, 5)
+    assert walked.tolist() == [
+        [0, 0], [1, -2], [2, -4], [3, -6], [4, -8],
+        [1, 1], [1, 1.5], [1, 2], [1, 2.5], [1, 3],
+    ]  # fmt: skip
+
+
+def test_every_variable_of_several_walks() -> None:
+    torch.manual_seed(0)
+    p = Joint({"b": standard_normal(2), "a | b": normal(linear(2, 6)), "x | a": normal(linear(3, 10))})
+    q = Joint({"a | x": normal(linear(5, 6)), "b | a": normal(linear(3, 4))})
+    model = LatentVariableModel(p, q)
+    ends = model.encode(torch.randn(4, 5))
+    walked = interpolate(model, ends, 3)
+    assert walked.shape == (6, 5)
+    torch.testing.assert_close(walked[[0, 2, 3, 5]], model.decode(ends))
+
+
+def test_a_discrete_variable_has_nothing_between_its_values() -> None:
+    model = LatentVariableModel(
+        Joint({"c": lambda: torch.distributions.Categorical(logits=torch.zeros(5)), "x | c": lambda c: Normal(c, 1.0)}),
+        Joint({"c | x": categorical(linear(1, 5))}),
+    )
+    with pytest.raises(AncestralError, match="'c' is discrete"):
+        interpolate(model, {"c": torch.tensor([0, 4])}, 5)
+
+
+def test_a_map_shows_every_part_of_the_prior_alike() -> None:
+    points = latent_grid(Plain(), 5).view(5, 5, 2)
+    quantiles = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
+    torch.testing.assert_close(Normal(0.0, 1.0).cdf(points[0, :, 0]), quantiles)
+    torch.testing.assert_close(Normal(0.0, 1.0).cdf(points[:, 0, 1]), quantiles.flip(0))
+
+
+def test_only_two_dimensions_make_a_map() -> None:
+    p = Joint({"z": standard_normal(3), "x | z": normal(linear(3, 10))})
+    model = LatentVariableModel(p, Joint({"z | x": normal(linear(5, 6))}))
+    with pytest.raises(AncestralError, match=r"2 dimensions, but it has shape \(3,\)"):
+        latent_grid(model, 5)

@@ -1,0 +1,219 @@
+"""The run folder and its checkpoints: whole, without pickle, and honest about damage."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import ancestral
+from ancestral.errors import AncestralError
+from ancestral.training.checkpoint import has_checkpoint, load_weights, read_checkpoint, write_checkpoint
+from ancestral.training.folder import FORMAT, RunFolder, replace_directory, write_atomically
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    place = tmp_path / "run" / "checkpoints" / "last"
+    write_checkpoint(place, {"model": {"w": torch.arange(7.0)}, "random": {"cpu": torch.get_rng_state()}}, {"step": 3})
+    return place
+
+
+def test_a_checkpoint_is_read_as_it_was_written(place: Path) -> None:
+    parts, state = read_checkpoint(place)
+    assert torch.equal(parts["model"]["w"], torch.arange(7.0))
+    assert parts["random"]["cpu"].dtype == torch.uint8
+    assert (state["step"], state["format"]) == (3, FORMAT)
+    assert sorted(file.name for file in place.iterdir()) == ["model.safetensors", "random.safetensors", "state.json"]
+    assert [entry.name for entry in place.parent.iterdir()] == ["last"]
+
+
+def test_weights_that_share_memory_are_written_each(tmp_path: Path) -> None:
+    w = torch.arange(6.0)
+    write_checkpoint(tmp_path / "last", {"model": {"a": w, "b": w.view(2, 3).T}}, {})
+    assert torch.equal(read_checkpoint(tmp_path / "last")[0]["model"]["b"], w.view(2, 3).T)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-5])
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(bytes(content))
+
+
+def edit(file: Path, change: Callable[[dict[str, object]], object]) -> None:
+    state = json.loads(file.read_text())
+    file.write_text(json.dumps(change(state)))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "weights cut short": (lambda place: cut(place / "model.safetensors"), "model.safetensors is not as it was written"),
+    "a flipped bit": (lambda place: flip(place / "model.safetensors"), "model.safetensors is not as it was written"),
+    "weights missing": (lambda place: (place / "model.safetensors").unlink(), "model.safetensors is missing"),
+    "state missing": (lambda place: (place / "state.json").unlink(), "state.json is missing"),
+    "state cut short": (lambda place: cut(place / "state.json"), "can't be read"),
+    "state no text": (lambda place: (place / "state.json").write_bytes(b"\xff\xfe\xff"), "can't be read"),
+    "state a list": (lambda place: (place / "state.json").write_text("[]"), "state.json is not as it was written"),
+    "no digests": (
+        lambda place: edit(place / "state.json", lambda s: {**s, "digests": 3}),
+        "state.json is not as it was",
+    ),
+    "a later format": (lambda place: edit(place / "state.json", lambda s: {**s, "format": 99}), "format 99"),
+    "a part elsewhere": (
+        lambda place: edit(place / "state.json", lambda s: {**s, "digests": {"../../../secret": "0"}}),
+        r"names a part '\.\./\.\./\.\./secret'",
+    ),
+    "a file for a folder": (lambda place: (shutil.rmtree(place), place.write_text("")), "can't be read"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_a_clear_error(place: Path, kind: str) -> None:
+    damage, words = DAMAGE[kind]
+    damage(place)
+    with pytest.raises(AncestralError, match=words):
+        read_checkpoint(place)
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_the_checkpoint_before_is_taken_where_the_last_is_damaged(place: Path, kind: str) -> None:
+    shutil.copytree(place, place.with_name("last.old"))
+    DAMAGE[kind][0](place)
+    assert read_checkpoint(place)[1]["step"] == 3
+
+
+def test_a_checkpoint_with_foreign_tensors_is_a_clear_error(place: Path) -> None:
+    import hashlib
+
+    content = b"not tensors at all"
+    (place / "model.safetensors").write_bytes(content)
+    edit(place / "state.json", lambda s: {**s, "digests": {"model": hashlib.sha256(content).hexdigest()}})
+    with pytest.raises(AncestralError, match="can't be read"):
+        read_checkpoint(place)
+
+
+def test_a_crash_between_the_two_moves_leaves_the_checkpoint_before(place: Path) -> None:
+    place.rename(place.with_name("last.old"))
+    assert has_checkpoint(place)
+    assert read_checkpoint(place)[1]["step"] == 3
+    write_checkpoint(place, {"model": {"w": torch.zeros(5)}}, {"step": 4})
+    assert read_checkpoint(place)[1]["step"] == 4
+    assert not place.with_name("last.old").exists()
+
+
+def test_a_crash_while_the_old_checkpoint_is_removed_does_no_harm(place: Path) -> None:
+    shutil.copytree(place, place.with_name("last.old"))
+    (place.with_name("last.old") / "state.json").unlink()
+    write_checkpoint(place, {"model": {"w": torch.zeros(5)}}, {"step": 4})
+    assert read_checkpoint(place)[1]["step"] == 4
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ancestral.training.checkpoint.save_file", full)
+    with pytest.raises(AncestralError, match=r"No space left.*ancestral resume"):
+        write_checkpoint(place, {"model": {"w": torch.zeros(5)}}, {"step": 4})
+    assert read_checkpoint(place)[1]["step"] == 3
+    assert [entry.name for entry in place.parent.iterdir()] == ["last"]
+
+
+def test_nothing_is_no_checkpoint(tmp_path: Path) -> None:
+    assert not has_checkpoint(tmp_path / "last")
+
+
+def test_weights_of_another_architecture_are_a_clear_error() -> None:
+    with pytest.raises(AncestralError, match=r"do not fit this model.*size mismatch.*config\.toml"):
+        load_weights(nn.Linear(3, 5), nn.Linear(3, 7).state_dict(), Path("run"))
+    with pytest.raises(AncestralError, match="do not fit this model"):
+        load_weights(nn.Linear(3, 5), {}, Path("run"))
+
+
+def test_a_folder_remembers_its_settings(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "a" / "run")
+    folder.create({"model": "vae", "settings": {"hidden": (7, 5)}})
+    assert folder.config() == {"format": FORMAT, "model": "vae", "settings": {"hidden": [7, 5]}}
+    assert {place.name for place in folder.path.iterdir()} == {"config.toml", "samples", "checkpoints"}
+
+
+def test_what_is_already_there_is_never_overwritten(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run").create({})
+    with pytest.raises(AncestralError, match=r"already holds something.*ancestral resume"):
+        RunFolder(tmp_path / "run").create({})
+    (tmp_path / "file").touch()
+    with pytest.raises(AncestralError, match="is a file"):
+        RunFolder(tmp_path / "file").create({})
+    with pytest.raises(AncestralError, match="can't write the run folder"):
+        RunFolder(tmp_path / "file" / "run").create({})
+    (tmp_path / "empty").mkdir()
+    RunFolder(tmp_path / "empty").create({})
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "is no run folder"),
+        (b"format = ", "not valid TOML"),
+        (b"\xff\xfe", "can't read"),
+        (b"format = 99", r"format 99.*reads format 1.*environment\.json"),
+        (b"model = 'vae'", "format None"),
+    ],
+)
+def test_a_config_that_can_not_be_read_is_a_clear_error(tmp_path: Path, content: bytes | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / "config.toml").write_bytes(content)
+    with pytest.raises(AncestralError, match=words):
+        RunFolder(tmp_path).config()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"{", "can't read"), (b"\xff", "can't read"), (b"[]", "not as it was")]
+)
+def test_an_environment_that_can_not_be_read_is_a_clear_error(tmp_path: Path, content: bytes, words: str) -> None:
+    assert RunFolder(tmp_path).environment() == {}
+    (tmp_path / "environment.json").write_bytes(content)
+    with pytest.raises(AncestralError, match=words):
+        RunFolder(tmp_path).environment()
+
+
+def test_a_line_of_metrics_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert list(folder.metrics()) == []
+    folder.metrics_file.write_text('{"step": 1}\n[1]\n{"step": 2}\n{"ste')
+    assert [row["step"] for row in folder.metrics()] == [1, 2]
+
+
+def test_json_is_written_whole_and_for_people(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_json("a.json", {"ü": 1})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "ü": 1\n}\n'
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    with pytest.raises(OSError, match="taken"):
+        write_atomically(tmp_path / "taken", b"content")
+    assert sorted(place.name for place in tmp_path.iterdir()) == ["a.json", "taken"]
+
+
+def test_a_directory_replaces_another_at_once(tmp_path: Path) -> None:
+    for name in ("new", "place"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    replace_directory(tmp_path / "new", tmp_path / "place")
+    assert [file.name for file in (tmp_path / "place").iterdir()] == ["new"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["place"]
+
+
+def test_nothing_in_the_library_pickles_or_evaluates() -> None:
+    forbidden = re.compile(r"torch\.(save|load)\(|\bpickle\.\w|import pickle|allow_pickle=True|(?<![.\w])(eval|exec)\(")
+    package = Path(ancestral.__file__).parent
+    for file in package.rglob("*.py"):
+        assert not forbidden.search(file.read_text(encoding="utf-8")), file
