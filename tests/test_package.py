@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import ancestral
 
 
@@ -29,12 +31,8 @@ def test_type_checkers_see_the_same_names_as_the_interpreter() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    try:
+    with pytest.raises(AttributeError, match="no_such_name"):
         ancestral.no_such_name  # noqa: B018
-    except AttributeError as error:
-        assert "no_such_name" in str(error)
-    else:
-        raise AssertionError("an unknown name was found")
 
 
 def test_nothing_in_the_source_pickles_or_evaluates_text() -> None:

@@ -81,7 +81,7 @@ class Runs:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """``vae`` and ``gan`` and the user's ``own`` model of the digits; ``table``, of ``table.csv``, without validation."""
+    """``vae``, ``gan`` and the user's ``own`` model of the digits; ``table``, of ``table.csv``, without validation."""
     place = tmp_path_factory.mktemp("runs")
     random = np.random.default_rng(2)
     columns = np.stack([random.normal(1000, 10, 211), random.normal(0.05, 0.001, 211), random.normal(-3, 2, 211)], 1)

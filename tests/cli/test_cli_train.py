@@ -139,19 +139,21 @@ def test_resuming_a_finished_run_says_so_and_changes_nothing(command: Any, runs:
         assert name == "MODEL_CARD.md" or after[name] == before[name], name  # the card names the folder
 
 
+@pytest.mark.parametrize("name", ["vae", "own"])
 def test_a_run_stopped_before_its_first_checkpoint_begins_again_to_the_same_end(
-    command: Any, runs: Any, tmp_path: Path
+    command: Any, runs: Any, tmp_path: Path, name: str
 ) -> None:
-    run = runs.copy("vae", tmp_path / "run")
+    run = runs.copy(name, tmp_path / "run")
     shutil.rmtree(run / "checkpoints" / "last")
     shutil.rmtree(run / "checkpoints" / "best")
-    ended = command("sample", run)
+    own = ("--model", f"{runs.place / 'own_model.py'}:make") if name == "own" else ()
+    ended = command("sample", run, *own)
     assert ended.status == 1
     assert f"ancestral resume {run}" in ended.err
-    assert command("resume", run).status == 0
+    assert command("resume", run, *own).status == 0
     for which in ("last", "best"):
-        name = Path("checkpoints") / which / "model.safetensors"
-        assert (run / name).read_bytes() == (runs.vae / name).read_bytes()
+        weights = Path("checkpoints") / which / "model.safetensors"
+        assert (run / weights).read_bytes() == (runs.place / name / weights).read_bytes()
 
 
 def interrupted(words: list[str], number: int, after: str) -> tuple[int, str]:

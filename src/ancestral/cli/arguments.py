@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
@@ -110,13 +111,11 @@ def own_model(reference: str | None) -> nn.Module | None:
     if not path.is_file():
         raise AncestralError(f"there is no file {file}: give the path of the Python file that holds {name}.")
     title = f"own_model_{path.stem}"  # not the bare stem, which may be that of an imported package
-    spec = importlib.util.spec_from_file_location(title, path.resolve())
-    if spec is None or spec.loader is None:
-        raise AncestralError(f"{file} can't be read as a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[title] = module
+    loader = SourceFileLoader(title, str(path.resolve()))
+    module = sys.modules[title] = ModuleType(title)
+    module.__file__ = loader.path
     sys.path.insert(0, str(path.parent.resolve()))  # the file may import its neighbours
-    _run_own(path, spec.loader.exec_module, module)
+    _run_own(path, loader.exec_module, module)
     known = [word for word in vars(module) if not word.startswith("_")]
     if name not in known:
         raise AncestralError(f"{file} defines no {name!r}. " + nearest(name, known))

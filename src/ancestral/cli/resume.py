@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import tyro
 
 from ancestral.cli.arguments import Own, own_model, parse
+from ancestral.configs import TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +24,18 @@ class Resume:
 def main(words: Sequence[str]) -> int:
     arguments = parse(Resume, "resume", words)
 
+    import torch
+
     import ancestral
     from ancestral.cli.train import report
+    from ancestral.runs import parse as parse_table
+    from ancestral.training import RunFolder
     from ancestral.training.progress import make_reporter
 
+    folder = RunFolder(arguments.run)
+    training = parse_table(TrainingConfig, folder.config().get("training", {}), folder.config_file)
+    torch.manual_seed(
+        training.seed
+    )  # a run without a checkpoint begins again, with the own model's weights as they were
     run = ancestral.resume(arguments.run, own_model(arguments.model), reporter=make_reporter())
     return report(run, arguments.model)

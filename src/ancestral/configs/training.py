@@ -95,7 +95,10 @@ class TrainingConfig:
             )
         for name, usual in (("beta1", 0.9), ("beta2", 0.999)):
             if getattr(self, name) != usual and self.optimizer not in WITH_BETAS:
-                raise AncestralError(f"{name} has no effect with {self.optimizer}: it is for the Adam family.")
+                raise AncestralError(
+                    f"{name} is {getattr(self, name)}, which has no effect with {self.optimizer}: it is for the Adam family. "
+                    f"Add --{name} {usual}."
+                )
         if self.momentum and self.optimizer not in WITH_MOMENTUM:
             raise AncestralError(f"momentum has no effect with {self.optimizer}: its counterpart is --beta1.")
 

@@ -300,10 +300,8 @@ def to_original(data: DataDescription, x: torch.Tensor | NDArray[Any]) -> NDArra
     values = np.asarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x, dtype=np.float64)
     if data.levels == 0:
         return values * np.array(data.scale) + np.array(data.offset) if data.scale else values
-    if data.kind == "continuous":
-        levels = np.floor(values * data.levels)
-    else:
-        levels = np.rint(values * (data.levels - 1))
+    dequantized = data.kind == "continuous"
+    levels = np.floor(values * data.levels) if dequantized else np.rint(values * (data.levels - 1))
     return np.clip(levels, 0, data.levels - 1).astype(np.uint8)
 
 

@@ -31,7 +31,8 @@ def write_checkpoint(place: Path, parts: Mapping[str, Tensors], state: Mapping[s
     new = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
         new.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(new, ignore_errors=True)
+        for unfinished in new.parent.glob(f".{place.name}.*.tmp"):  # left by a process that was killed while writing
+            shutil.rmtree(unfinished)
         new.mkdir()
         digests = {}
         for part, tensors in parts.items():
@@ -47,8 +48,7 @@ def write_checkpoint(place: Path, parts: Mapping[str, Tensors], state: Mapping[s
         shutil.rmtree(new, ignore_errors=True)
         raise AncestralError(
             f"can't write the checkpoint {place}: {error}. The previous one is untouched: free some space, then "
-            "continue "
-            f"with `ancestral resume {place.parent.parent}`."
+            f"continue with `ancestral resume {place.parent.parent}`."
         ) from None
 
 

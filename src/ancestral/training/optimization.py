@@ -39,8 +39,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -
     if not parameters:
         raise AncestralError(
             "there is nothing to train: the model owns no parameters. Pass its networks to the Joints as modules, "
-            "not hidden "
-            "inside a lambda."
+            "not hidden inside a lambda."
         )
     kind = CLASSES[config.optimizer]
     settings: dict[str, object] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
@@ -52,8 +51,9 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -
         settings |= {"eps": config.epsilon}
         if config.optimizer == "rmsprop":
             settings |= {"momentum": config.momentum}
-    if "fused" in inspect.signature(kind).parameters:
-        settings["fused"] = True
+    on_cpu = parameters[0].device.type == "cpu"
+    if "fused" in inspect.signature(kind).parameters and (on_cpu or config.optimizer != "adagrad"):
+        settings["fused"] = True  # adagrad has such a kernel on the CPU alone
     return kind(parameters, **settings)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,102 @@
+"""The documents are in step: English with Japanese, links with files, the house with its layers, pages with examples."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TRANSLATED = [Path("README.md"), *sorted(p.relative_to(ROOT) for p in (ROOT / "docs/guide").glob("*.md") if ".ja." not in p.name)]
+DOCUMENTS = [
+    *TRANSLATED,
+    *(page.with_suffix(".ja.md") for page in TRANSLATED),
+    Path("CONTRIBUTING.md"),
+    Path("CHANGELOG.md"),
+    Path("docs/design.md"),
+]
+
+CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)]+)\)")
+
+
+def text(page: Path) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def prose(page: Path) -> str:
+    return CODE.sub("", text(page))
+
+
+def headings(page: Path) -> list[int]:
+    return [len(line.split()[0]) for line in prose(page).splitlines() if line.startswith("#")]
+
+
+def links(page: Path) -> list[str]:
+    """Where a page leads, whatever the language of the page it leads to."""
+    return sorted(link.replace(".ja.md", ".md") for link in LINK.findall(prose(page)))
+
+
+@pytest.mark.parametrize("page", TRANSLATED, ids=str)
+def test_english_and_japanese_have_the_same_headings_code_and_links(page: Path) -> None:
+    japanese = page.with_suffix(".ja.md")
+    assert headings(page) == headings(japanese)
+    assert CODE.findall(text(page)) == CODE.findall(text(japanese))
+    assert links(page) == links(japanese)
+
+
+@pytest.mark.parametrize("page", TRANSLATED, ids=str)
+def test_a_page_in_one_language_links_to_that_language_and_once_to_the_other(page: Path) -> None:
+    japanese = page.with_suffix(".ja.md")
+    assert [link for link in LINK.findall(prose(page)) if ".ja.md" in link] == [japanese.name]
+    translated = {page.name for page in TRANSLATED}
+    assert [link for link in LINK.findall(prose(japanese)) if Path(link).name in translated - {page.name}] == []
+    assert LINK.findall(prose(japanese)).count(page.name) == 1
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=str)
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    for link in LINK.findall(prose(page)):
+        if not link.startswith("https://"):
+            assert (ROOT / page).parent.joinpath(link).exists(), link
+
+
+def test_the_design_lists_the_rooms_that_the_import_linter_knows_in_its_order() -> None:
+    house = next(block for block in CODE.findall(text(Path("docs/design.md"))) if "src/ancestral/" in block)
+    rooms = re.findall(r"^  (\w+)(?:/|\.py) ", house, re.MULTILINE)
+    project = tomllib.loads(text(Path("pyproject.toml")))
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    assert [f"ancestral.{room}" for room in rooms] == contract["layers"]
+
+
+def test_every_room_of_the_source_is_a_layer() -> None:
+    source = ROOT / "src/ancestral"
+    rooms = {path.stem for path in source.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    project = tomllib.loads(text(Path("pyproject.toml")))
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    assert {f"ancestral.{room}" for room in rooms - {"__init__"}} == set(contract["layers"])
+
+
+def test_the_readme_shows_the_example_verbatim_and_it_is_short() -> None:
+    example = text(Path("examples/own_model.py"))
+    assert f"```python\n{example}```" in text(Path("README.md"))
+    assert len(example.splitlines()) < 25
+
+
+def test_the_readme_names_every_data_set() -> None:
+    from ancestral.data import named_sets
+
+    for named in named_sets():
+        assert f"`{named.name}`" in prose(Path("README.md"))
+
+
+def test_contributing_names_files_that_exist() -> None:
+    for path in re.findall(r"`((?:src|tests|docs)/[^`]+\.py)`", text(Path("CONTRIBUTING.md"))):
+        assert "NAME" in path or (ROOT / path).is_file(), path
+
+
+def test_pictures_in_the_repository_are_small() -> None:
+    for picture in (ROOT / "docs/pictures").iterdir():
+        assert picture.stat().st_size < 100_000, picture.name
