@@ -373,3 +373,21 @@ def test_named_sets_are_trained_on_by_name(tmp_path: Path, shared_data: Path) ->
     run = ancestral.train("vae", "frey-faces", out=tmp_path / "run", train_limit=101, latent=2, hidden=(7,), epochs=1)
     assert run.config["data"] == "frey-faces"
     assert run.model.sample(2).shape == (2, 1, 28, 20)
+
+
+@pytest.mark.parametrize("line", ["data = 3", "training = 3", "model = []"])
+def test_a_config_whose_sections_are_no_tables_or_names_is_an_error(tmp_path: Path, line: str) -> None:
+    run = ancestral.train("vae", "digits", epochs=1, hidden=(5,), latent=2, out=tmp_path / "run")
+    lines, word = run.folder.config_file.read_text().splitlines(), line.split()[0]
+    kept = [text for text in lines if not text.startswith((f"{word} =", f"[{word}]"))]
+    run.folder.config_file.write_text("\n".join([line, *kept]))
+    with pytest.raises(AncestralError, match=word):
+        ancestral.load(run.path)
+
+
+def test_a_run_can_continue_on_a_named_device(tmp_path: Path) -> None:
+    run = ancestral.train("vae", "digits", epochs=1, hidden=(5,), latent=2, out=tmp_path / "run")
+    again = ancestral.resume(run.path, device="cpu")
+    assert next(again.model.parameters()).device.type == "cpu"
+    with pytest.raises(AncestralError, match="not available"):
+        ancestral.resume(run.path, device="cuda:7")

@@ -180,6 +180,7 @@ def resume(
     model: nn.Module | None = None,
     data: Dataset | None = None,
     reporter: Reporter | None = None,
+    device: str | None = None,
 ) -> Run:
     """Continue an interrupted run; on the CPU the result is bit-identical to never having stopped.
 
@@ -187,6 +188,7 @@ def resume(
         path: the run folder.
         model: needed if the run's model is your own: build it as you did for training.
         data: needed if you trained on a ``Dataset`` made in memory.
+        device: where to continue; by default where the run began.
 
     Raises:
         AncestralError: no run folder, a damaged checkpoint, or data that have changed.
@@ -195,7 +197,9 @@ def resume(
     folder = RunFolder(path)
     config = folder.config()
     dataset = reload_data(config, folder) if data is None else check_data(data, config, folder)
-    training = parse(TrainingConfig, config.get("training", {}), folder.config_file)
+    training = parse(TrainingConfig, config["training"], folder.config_file)
+    if device is not None:
+        training = dataclasses.replace(training, device=device)
     torch_state = torch.get_rng_state()
     try:
         torch.manual_seed(training.seed)
@@ -258,7 +262,7 @@ def load(
 
 
 def _build(config: Mapping[str, Any], folder: RunFolder, model: nn.Module | None) -> nn.Module:
-    name = config.get("model")
+    name = config["model"]
     if name == OWN:
         if model is None:
             raise AncestralError(
@@ -271,8 +275,8 @@ def _build(config: Mapping[str, Any], folder: RunFolder, model: nn.Module | None
         raise AncestralError(f"{folder.config_file} names the model {name!r}. " + nearest(str(name), MODELS))
     if model is not None:
         raise AncestralError(f"{folder.path} holds a {name}, which needs no model of yours: leave model out.")
-    settings = parse(MODELS[name][0], config.get("settings", {}), folder.config_file)
-    return BUILDERS[name](settings, parse(DataDescription, config.get("description", {}), folder.config_file))
+    settings = parse(MODELS[name][0], config["settings"], folder.config_file)
+    return BUILDERS[name](settings, parse(DataDescription, config["description"], folder.config_file))
 
 
 def reload_data(config: Mapping[str, Any], folder: RunFolder) -> Dataset:
@@ -283,13 +287,13 @@ def reload_data(config: Mapping[str, Any], folder: RunFolder) -> Dataset:
     """
     if config.get("in_memory"):
         raise AncestralError("the run was trained on data made in memory: pass them again, data=....")
-    settings = parse(DataConfig, config.get("data_settings", {}), folder.config_file)
+    settings = parse(DataConfig, config["data_settings"], folder.config_file)
     return check_data(ancestral.data.load(config["data"], settings), config, folder)
 
 
 def check_data(data: Dataset, config: Mapping[str, Any], folder: RunFolder) -> Dataset:
     """The data, if the run was trained on them: the same description, and the same training rows."""
-    description = parse(DataDescription, config.get("description", {}), folder.config_file)
+    description = parse(DataDescription, config["description"], folder.config_file)
     if data.description != description:
         raise AncestralError(
             f"the data {data.name} are not those of the run: they are {data.description}, but it was trained on "

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import ancestral
 from ancestral.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,10 +23,11 @@ BLOCK = re.compile(r"^(?:<!-- not run: (?P<reason>.+?) -->\n)?```(?P<language>\w
 
 
 class Block(NamedTuple):
+    """A block of code, and the reason why it is not run; None if it is."""
+
     language: str
     code: str
     reason: str | None
-    """Why it is not run; None if it is."""
 
     @property
     def commands(self) -> list[str]:
@@ -52,7 +54,9 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs(page: Path, demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_a_page_runs(
+    page: Path, demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(demo_run, tmp_path / "runs/demo")
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
@@ -78,9 +82,9 @@ def test_every_block_is_run_or_says_why_not(page: Path) -> None:
             assert all(command.startswith("ancestral ") for command in block.commands), block
 
 
-def test_the_example_trains_a_model_that_python_finds_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import ancestral
-
+def test_the_example_trains_a_model_that_python_finds_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     example = runpy.run_path(str(ROOT / "examples/own_model.py"))
     run = ancestral.train(example["model"], "digits", epochs=1, out="run")

@@ -227,5 +227,5 @@ def description(run: Run) -> DataDescription:
     from ancestral.configs import DataDescription
     from ancestral.runs import parse as parse_table
 
-    found: DataDescription = parse_table(DataDescription, run.config.get("description", {}), run.folder.config_file)
+    found: DataDescription = parse_table(DataDescription, run.config["description"], run.folder.config_file)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Annotated
 
 import tyro
 
@@ -19,6 +20,8 @@ class Resume:
     """The run folder."""
     model: Own = None
     """For a model of your own: FILE.py:NAME."""
+    device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE")] = None
+    """Where to continue: cpu, cuda, ...; by default where the run began."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -33,9 +36,9 @@ def main(words: Sequence[str]) -> int:
     from ancestral.training.progress import make_reporter
 
     folder = RunFolder(arguments.run)
-    training = parse_table(TrainingConfig, folder.config().get("training", {}), folder.config_file)
-    torch.manual_seed(
-        training.seed
-    )  # a run without a checkpoint begins again, with the own model's weights as they were
-    run = ancestral.resume(arguments.run, own_model(arguments.model), reporter=make_reporter())
+    training = parse_table(TrainingConfig, folder.config()["training"], folder.config_file)
+    torch.manual_seed(training.seed)  # without a checkpoint, the own model's weights must be drawn as they were
+    run = ancestral.resume(
+        arguments.run, own_model(arguments.model), reporter=make_reporter(), device=arguments.device
+    )
     return report(run, arguments.model)

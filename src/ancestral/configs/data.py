@@ -14,10 +14,7 @@ Dequantization = Literal["auto", "yes", "no"]
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How a data set is split and prepared.
-
-    Raises ``AncestralError`` for a value out of range.
-    """
+    """How a data set is split and prepared."""
 
     binarization: Binarization = "auto"
     """Make pixels 0 or 1: none, threshold (at one half), or draw them with the grey level as the probability

@@ -73,8 +73,9 @@ class TrainingConfig:
             "final_learning_rate", "learning_rate_warmup", "weight_decay", "gradient_clip", "checkpoint_seconds",
         ):  # fmt: skip
             _require(name, getattr(self, name), 0 <= getattr(self, name) < float("inf"), "0 or more")
-        for name in ("patience", "validate_every", "threads", "seed"):
+        for name in ("patience", "validate_every", "threads"):
             _require(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        _require("seed", self.seed, 0 <= self.seed < 2**63, "at least 0 and below 2^63")
         for name in ("beta1", "beta2", "momentum", "ema"):
             _require(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         for name, options in (("optimizer", Optimizer), ("schedule", Schedule)):
@@ -96,8 +97,8 @@ class TrainingConfig:
         for name, usual in (("beta1", 0.9), ("beta2", 0.999)):
             if getattr(self, name) != usual and self.optimizer not in WITH_BETAS:
                 raise AncestralError(
-                    f"{name} is {getattr(self, name)}, which has no effect with {self.optimizer}: it is for the Adam family. "
-                    f"Add --{name} {usual}."
+                    f"{name} is {getattr(self, name)}, which has no effect with {self.optimizer}: it is for the "
+                    f"Adam family. Add --{name} {usual}."
                 )
         if self.momentum and self.optimizer not in WITH_MOMENTUM:
             raise AncestralError(f"momentum has no effect with {self.optimizer}: its counterpart is --beta1.")

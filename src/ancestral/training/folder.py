@@ -99,6 +99,12 @@ class RunFolder:
                 "Use the "
                 "version of ancestral that wrote it (environment.json names it)."
             )
+        for section in ("settings", "data_settings", "training", "description"):
+            if not isinstance(config.get(section), dict):
+                raise AncestralError(f"{self.config_file} has no table [{section}]. Restore the file from a copy.")
+        for key in ("model", "data"):
+            if not isinstance(config.get(key), str):
+                raise AncestralError(f"{self.config_file} names no {key}. Restore the file from a copy.")
         return config
 
     def environment(self) -> dict[str, Any]:
