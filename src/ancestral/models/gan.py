@@ -20,12 +20,8 @@ from torch import Tensor, nn
 from ancestral.configs import DataDescription, GANConfig
 from ancestral.errors import AncestralError
 from ancestral.models.contract import Batch, Player, Scalars
-from ancestral.networks import Maxout
+from ancestral.networks import Maxout, glorot
 from ancestral.objectives import discriminator_loss, generator_loss
-
-# The paper's code draws weights uniformly from these ranges (generator, discriminator).
-GENERATOR_RANGE, DISCRIMINATOR_RANGE = 0.05, 0.005
-
 
 class GAN(nn.Module):
     """Generator and discriminator, two players of one game."""
@@ -47,11 +43,11 @@ class GAN(nn.Module):
         for inward, outward in pairwise(widths):
             layers += [Maxout(inward, outward, config.pieces), nn.Dropout(config.dropout)]
         self.discriminator = nn.Sequential(*layers, nn.Linear(widths[-1], 1), nn.Flatten(0))
-        for network, bound in ((self.generator, GENERATOR_RANGE), (self.discriminator, DISCRIMINATOR_RANGE)):
-            for module in network.modules():
-                if isinstance(module, nn.Linear):
-                    nn.init.uniform_(module.weight, -bound, bound)
-                    nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                # The paper's own much smaller start leaves z without effect on G(z): every sample begins alike,
+                # and under Adam stays so for epochs.
+                glorot(module)
 
     def players(self) -> list[Player]:
         return [

@@ -2,6 +2,6 @@
 
 from ancestral.networks.conv import ConvDecoder, ConvEncoder
 from ancestral.networks.maxout import Maxout
-from ancestral.networks.mlp import MLP, activation, linear, mlp
+from ancestral.networks.mlp import MLP, activation, glorot, linear, mlp
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "Maxout", "activation", "linear", "mlp"]
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "Maxout", "activation", "glorot", "linear", "mlp"]
