@@ -23,6 +23,7 @@ from ancestral.models.contract import Batch, Player, Scalars
 from ancestral.networks import Maxout, glorot
 from ancestral.objectives import discriminator_loss, generator_loss
 
+
 class GAN(nn.Module):
     """Generator and discriminator, two players of one game."""
 
