@@ -92,8 +92,8 @@ def test_each_model_trains_as_suits_it_unless_told_otherwise(command: Any, runs:
     }
     assert trained["vae"]["training"]["optimizer"] == "adam"
     assert trained["vae"]["training"]["epsilon"] == 1e-4
-    assert trained["gan"]["training"]["optimizer"] == "sgd"
-    assert trained["gan"]["training"]["momentum"] == 0.5
+    assert trained["gan"]["training"]["beta1"] == 0.5
+    assert trained["gan"]["training"]["schedule"] == "constant"
 
 
 def test_runs_without_a_place_are_numbered(command: Any) -> None:

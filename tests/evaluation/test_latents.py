@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ancestral import Joint, LatentVariableModel, bernoulli, linear, normal, standard_normal
+import ancestral.data
+from ancestral import Joint, LatentVariableModel, bernoulli, linear, mlp, normal, standard_normal
 from ancestral.configs import DataConfig
 from ancestral.data.dataset import Dataset, Rows
 from ancestral.data.loading import assemble
@@ -68,3 +69,10 @@ def test_the_nearest_training_row_of_a_training_row_is_itself() -> None:
     found, distance = nearest_training_rows(moved, data)
     assert torch.equal(found, rows)
     torch.testing.assert_close(distance, torch.full((3,), 0.03), atol=1e-3, rtol=0)
+
+
+def test_a_sole_latent_variable_is_reported_under_its_own_name() -> None:
+    data = ancestral.data.load("digits")
+    p = Joint({"code": standard_normal(3), "x | code": bernoulli(mlp(3, (1, 8, 8)), event_dims=3)})
+    q = Joint({"code | x": normal(mlp((1, 8, 8), 2 * 3))})
+    assert [figure.name for figure in active_units(LatentVariableModel(p, q), data)] == ["active units of code"]

@@ -25,7 +25,7 @@ def activity(model: LatentVariableModel, data: Dataset, split: str = "test") -> 
     means: dict[str, list[Tensor]] = {}
     for x, y in data.batches(split, 500, shuffle=False, device=device):  # type: ignore[arg-type]
         latents = model.encode(x, y=y)
-        for name, value in ({"z": latents} if isinstance(latents, Tensor) else latents).items():
+        for name, value in ({model.latents()[0]: latents} if isinstance(latents, Tensor) else latents).items():
             means.setdefault(name, []).append(value.flatten(1).double())
     if not means:
         raise AncestralError(f"{data.name} has no rows in its {split} split.")

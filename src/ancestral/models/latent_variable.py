@@ -218,7 +218,7 @@ class LatentVariableModel(nn.Module):
     def decode(self, z: Latents, *, sample: bool = False, given: Mapping[str, Tensor] | None = None) -> Tensor:
         """The mean of p(x | z), or a draw. ``z`` is a tensor ``[batch, …]``, or a dict by name."""
         if isinstance(z, Tensor):
-            names = self._latents()
+            names = self.latents()
             if len(names) != 1:
                 raise AncestralError(
                     f"the model has the latent variables {', '.join(names)}: give a dict of their values."
@@ -234,14 +234,13 @@ class LatentVariableModel(nn.Module):
         others = {name: value for name, value in self.given(x, y).items() if name != self.observed}
         return self.decode(self.encode(x, y=y), given=others)
 
-    def _latents(self) -> list[str]:
-        if isinstance(self.q, Joint):
-            return list(self.q.variables)
+    def latents(self) -> list[str]:
+        """The names of the latent variables, in p's order."""
         return [name for name in self._example().drawn if name != self.observed]
 
     def latent_shape(self) -> tuple[int, ...]:
         """The shape of one value of the only latent variable."""
-        names = self._latents()
+        names = self.latents()
         if len(names) != 1:
             raise AncestralError(f"the model has the latent variables {', '.join(names)}, not a single one.")
         return tuple(self._example()[names[0]].shape[1:])
