@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,7 +27,7 @@ from ancestral.training.checkpoint import has_checkpoint, load_weights, read_che
 from ancestral.training.folder import write_atomically
 from ancestral.training.loop import choose_device
 from ancestral.training.progress import Reporter, Silent
-from ancestral.training.trackers import check_trackers, make_tracker
+from ancestral.training.trackers import Tracker, check_trackers, make_tracker
 
 OWN = "own"
 """The name in config.toml of a model that is the user's own."""
@@ -85,6 +85,7 @@ def train(
     *,
     out: str | os.PathLike[str] | None = None,
     reporter: Reporter | None = None,
+    own_trackers: Sequence[Tracker] = (),
     **settings: Any,
 ) -> Run:
     """Train a model and return its run.
@@ -94,6 +95,8 @@ def train(
         data: the name of a set, the path of your own file or folder, or a ``Dataset``.
         out: the run folder; by default a new one under ``runs/``.
         reporter: hears of the progress; by default nobody does.
+        own_trackers: trackers of your own, beside those named in the setting ``trackers``; see
+            :class:`ancestral.training.trackers.Tracker`.
         **settings: fields of the model's config (named models), ``DataConfig`` and ``TrainingConfig``.
 
     Raises:
@@ -118,7 +121,14 @@ def train(
     data_config = DataConfig(**chosen[DataConfig])
     model_config = MODELS[name][0](**_tuples(chosen[kinds[0]])) if name in MODELS else None
     return fit(
-        model if isinstance(model, nn.Module) else name, data, model_config, data_config, training, out, reporter
+        model if isinstance(model, nn.Module) else name,
+        data,
+        model_config,
+        data_config,
+        training,
+        out,
+        reporter,
+        own_trackers,
     )
 
 
@@ -130,6 +140,7 @@ def fit(
     training: TrainingConfig,
     out: str | os.PathLike[str] | None = None,
     reporter: Reporter | None = None,
+    own_trackers: Sequence[Tracker] = (),
 ) -> Run:
     """:func:`train` with its settings in three dataclasses."""
     reporter = reporter or Silent()
@@ -169,7 +180,7 @@ def fit(
         check_trackers(training.trackers)
         folder.create(config)
         folder.write_json("environment.json", environment(dataset))
-        trainer.trackers = [make_tracker(tracker, folder.path) for tracker in training.trackers]
+        trainer.trackers = [*(make_tracker(name, folder.path) for name in training.trackers), *own_trackers]
         return _finish(trainer, folder, config, dataset, reporter)
     finally:
         torch.set_rng_state(torch_state)
@@ -181,6 +192,7 @@ def resume(
     data: Dataset | None = None,
     reporter: Reporter | None = None,
     device: str | None = None,
+    own_trackers: Sequence[Tracker] = (),
 ) -> Run:
     """Continue an interrupted run; on the CPU the result is bit-identical to never having stopped.
 
@@ -189,6 +201,7 @@ def resume(
         model: needed if the run's model is your own: build it as you did for training.
         data: needed if you trained on a ``Dataset`` made in memory.
         device: where to continue; by default where the run began.
+        own_trackers: trackers of your own.
 
     Raises:
         AncestralError: no run folder, a damaged checkpoint, or data that have changed.
@@ -196,8 +209,9 @@ def resume(
     reporter = reporter or Silent()
     folder = RunFolder(path)
     config = folder.config()
-    dataset = reload_data(config, folder) if data is None else check_data(data, config, folder)
     training = parse(TrainingConfig, config["training"], folder.config_file)
+    check_trackers(training.trackers)
+    dataset = reload_data(config, folder) if data is None else check_data(data, config, folder)
     if device is not None:
         training = dataclasses.replace(training, device=device)
     torch_state = torch.get_rng_state()
@@ -212,7 +226,7 @@ def resume(
         else:
             reporter.say("no checkpoint yet: starting from the beginning.")
             folder.metrics_file.unlink(missing_ok=True)
-        trainer.trackers = [make_tracker(tracker, folder.path) for tracker in training.trackers]
+        trainer.trackers = [*(make_tracker(name, folder.path) for name in training.trackers), *own_trackers]
         return _finish(trainer, folder, config, dataset, reporter)
     finally:
         torch.set_rng_state(torch_state)

@@ -64,6 +64,8 @@ class LatentVariableModel(nn.Module):
         AncestralError: a setting is out of range or has no effect with the objective.
     """
 
+    initialized: Tensor
+
     def __init__(
         self,
         p: nn.Module,
@@ -91,6 +93,7 @@ class LatentVariableModel(nn.Module):
         if isinstance(p, Joint) and observed not in p.variables:
             raise GraphError(f"the observed variable {observed!r} is none of {p}. " + nearest(observed, p.variables))
         self.p, self.q = p, q
+        self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
         self.objective: Objective = objective
         self.estimators = estimators
         self.particles = particles
@@ -152,10 +155,12 @@ class LatentVariableModel(nn.Module):
         return {"loss": -terms.elbo.mean(), "reconstruction": -terms.log_likelihood.mean(), "kl": kl}
 
     def initialize(self, data: Tensor) -> None:
-        """Let the conditional of the observed variable start at the data's mean, if it knows how."""
+        """Let the conditional of the observed variable start at the data's mean, if it knows how; once in its life."""
         conditional = self.p.conditionals.get(self.observed) if isinstance(self.p, Joint) else None
-        if conditional is not None and hasattr(conditional, "initialize"):
-            conditional.initialize(data)
+        initialize = getattr(conditional, "initialize", None)
+        if initialize is not None and not self.initialized:
+            initialize(data)
+        self.initialized.fill_(True)
 
     def check(self, batch: Batch) -> None:
         """Every shape, and that the data lie in the support of their likelihood."""

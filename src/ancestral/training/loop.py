@@ -45,8 +45,8 @@ from ancestral.training.trackers import Tracker
 
 PICTURES_AT = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Parts of training after which pictures are made."""
-INITIAL_ROWS = 10_000
-"""How many training rows the model's start is computed from."""
+INITIAL_ROWS, INITIAL_NUMBERS = 10_000, 2**25
+"""How many training rows, and how many numbers in them, the model's start is computed from at most."""
 VALIDATION_BATCH = 500
 
 
@@ -104,8 +104,6 @@ class Training:
         if len(dataset.train) == 0:
             raise AncestralError(f"{dataset.name} has no training rows.")
         self.device = choose_device(config.device)
-        if config.threads and self.device == "cpu":
-            torch.set_num_threads(config.threads)
         self.model, self.dataset, self.config, self.folder = model.to(self.device), dataset, config, folder
         self.reporter = reporter or Silent()
         self.trackers = trackers
@@ -117,6 +115,7 @@ class Training:
                 f"patience has no effect: {who} {why}, so nothing says when to stop. Use --patience 0."
             )
         self.players: list[Player] = model.players()
+        self.learnable = [p for player in self.players for p in player.parameters if p.requires_grad]
         self.optimizers: list[Optimizer] = [make_optimizer(player.parameters, config) for player in self.players]
         self.average = MovingAverage(self.model, config.ema) if config.ema else None
         self.best_weights: dict[str, Tensor] | None = None
@@ -138,9 +137,12 @@ class Training:
         Raises:
             AncestralError: the first batch breaks the model's contract, or a loss is not finite.
         """
-        progress, config = self.progress, self.config
+        progress, config, end = self.progress, self.config, "failed"
+        threads = torch.get_num_threads()
         if self.device == "cpu":
             keep_freed_memory()
+            if config.threads:
+                torch.set_num_threads(config.threads)
         if progress.step == 0 and not self.started:
             self.start()
         self.reporter.begin(self.total, progress.step)
@@ -173,10 +175,13 @@ class Training:
                 if progress.step >= self.total and not progress.finished:
                     progress.finished = f"all {config.epochs} epochs done"
                 self.save()
+            end = progress.finished or "interrupted"
         finally:
+            self._only(None)
             self.reporter.end()
+            torch.set_num_threads(threads)
             for tracker in self.trackers:
-                tracker.text("end", progress.finished or "interrupted")
+                tracker.text("end", end)
                 tracker.finish()
         return progress
 
@@ -191,7 +196,8 @@ class Training:
             for player in self.players:
                 check_reaches_players(player.name, player.loss(batch)["loss"], model)
         if isinstance(model, CanInitialize):
-            x, _ = next(self.dataset.batches("train", INITIAL_ROWS, seed=self.config.seed, device=self.device))
+            rows = max(1, min(INITIAL_ROWS, INITIAL_NUMBERS // x[0].numel()))
+            x, _ = next(self.dataset.batches("train", rows, seed=self.config.seed, device=self.device))
             model.initialize(x)
         if self.average:
             self.average = MovingAverage(model, self.config.ema)
@@ -201,10 +207,8 @@ class Training:
         for player, optimizer in zip(self.players, self.optimizers, strict=True):
             if self.progress.step % player.every:
                 continue
-            if len(self.players) > 1:  # no gradients for weights that this player does not own
-                for other in self.players:
-                    for parameter in other.parameters:
-                        parameter.requires_grad_(other is player)
+            if len(self.players) > 1:
+                self._only(player)
             rate = learning_rate(self.config, player.learning_rate or self.config.learning_rate, batch.epoch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -225,6 +229,12 @@ class Training:
                 self.counts[name] = self.counts.get(name, 0) + 1
         if self.average:
             self.average.update(self.model)
+
+    def _only(self, player: Player | None) -> None:
+        """Let only this player's weights have gradients (None: everyone's); the others' would cost time for nothing."""
+        own = None if player is None else {id(parameter) for parameter in player.parameters}
+        for parameter in self.learnable:  # what its owner has frozen stays so
+            parameter.requires_grad_(own is None or id(parameter) in own)
 
     # ---- what is seen of it
 
