@@ -26,8 +26,21 @@ def test_every_public_name_can_be_fetched_and_is_documented() -> None:
 def test_type_checkers_see_the_same_names_as_the_interpreter() -> None:
     tree = ast.parse(Path(ancestral.__file__).read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
-    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert seen == ancestral._HOME
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    seen = [(node.module, alias.name) for node in imports for alias in node.names]
+    assert {name for module, name in seen if module == "ancestral"} == set(ancestral._ROOMS)
+    assert {name: module for module, name in seen if module != "ancestral"} == ancestral._HOME
+
+
+def test_every_room_is_there_without_an_import_of_its_own() -> None:
+    source = Path(ancestral.__file__).parent
+    rooms = {path.stem for path in source.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert set(ancestral._ROOMS) == rooms - {"__init__"}
+    assert set(ancestral._ROOMS) < set(dir(ancestral))
+    for room in ancestral._ROOMS:
+        assert ancestral.__getattr__(room).__name__ == f"ancestral.{room}"
+    code = "import ancestral; ancestral.data.load('digits')"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -4,7 +4,8 @@
     q = Joint({"z | x": normal(mlp(784, 400, 2 * 20))})
     loss = -elbo(p, q, {"x": x}, analytic_kl=["z"]).mean()
 
-Importing the package imports nothing heavy: each name is fetched when it is first used.
+Importing the package imports nothing heavy: each name, and each room such as ``ancestral.data``, is fetched when it
+is first used.
 """
 
 from __future__ import annotations
@@ -13,6 +14,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ancestral import (
+        cli as cli,
+        configs as configs,
+        core as core,
+        data as data,
+        distributions as distributions,
+        errors as errors,
+        estimators as estimators,
+        evaluation as evaluation,
+        models as models,
+        networks as networks,
+        objectives as objectives,
+        runs as runs,
+        training as training,
+    )
     from ancestral.core import (
         AncestralSampling as AncestralSampling,
         Estimator as Estimator,
@@ -89,14 +105,32 @@ _HOME = {
     "train": "ancestral.runs",
 }
 
+_ROOMS = (
+    "cli",
+    "configs",
+    "core",
+    "data",
+    "distributions",
+    "errors",
+    "estimators",
+    "evaluation",
+    "models",
+    "networks",
+    "objectives",
+    "runs",
+    "training",
+)
+
 __all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"ancestral.{name}")
     raise AttributeError(f"module 'ancestral' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted((*__all__, *_ROOMS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import os
 import platform
 import subprocess
@@ -22,6 +23,7 @@ from ancestral.data import Dataset
 from ancestral.errors import AncestralError, nearest
 from ancestral.evaluation import Figure, active_units, evaluate
 from ancestral.models import BUILDERS, LatentVariableModel
+from ancestral.models.contract import CanValidate
 from ancestral.training import RunFolder, Training
 from ancestral.training.checkpoint import has_checkpoint, load_weights, read_checkpoint
 from ancestral.training.folder import write_atomically
@@ -118,7 +120,7 @@ def train(
     training = dataclasses.replace(
         MODELS[name][1] if name in MODELS else TrainingConfig(), **_tuples(chosen[TrainingConfig])
     )
-    data_config = DataConfig(**chosen[DataConfig])
+    data_config = DataConfig(**_tuples(chosen[DataConfig]))
     model_config = MODELS[name][0](**_tuples(chosen[kinds[0]])) if name in MODELS else None
     return fit(
         model if isinstance(model, nn.Module) else name,
@@ -152,6 +154,10 @@ def fit(
             "settings of the data have no effect on a Dataset, which is split and prepared already: give them to "
             "ancestral.data.load, or pass the name or path of the data instead."
         )
+    validates = isinstance(model, CanValidate) if model_config is None else model_config.validates
+    if given is None and not validates and data_config.validation == DataConfig.validation:
+        # By default no rows are kept from a model that has no use for them.
+        data_config = dataclasses.replace(data_config, validation=0.0)
     dataset = given if given is not None else ancestral.data.load(os.fspath(data), data_config)  # type: ignore[arg-type]
     name = model if isinstance(model, str) else OWN
     if model_config is not None:
@@ -167,14 +173,17 @@ def fit(
         folder = RunFolder(out if out is not None else _new_place(name, dataset.name))
         config: dict[str, Any] = {
             "model": name,
-            "data": _address(data),
-            "in_memory": given is not None and given.name not in _names(),
+            "data": dataset.source or dataset.name,
+            "in_memory": not dataset.source,
             "settings": dataclasses.asdict(model_config) if model_config is not None else {},
             "data_settings": dataclasses.asdict(data_config),
             "training": dataclasses.asdict(training),
             "description": dataclasses.asdict(dataset.description),
         }
         trainer = Training(network, dataset, training, folder, reporter)
+        if training.validate_every and not trainer.validates:
+            why = f"{dataset.name} has no validation rows" if validates else "this model has no validation loss"
+            raise AncestralError(f"validate_every has no effect: {why}. Use --validate-every 0.")
         _announce(reporter, name, network, dataset)
         trainer.start()
         check_trackers(training.trackers)
@@ -346,26 +355,25 @@ def _same_kind(value: object, example: object) -> bool:
     if isinstance(example, bool) or isinstance(value, bool):
         return isinstance(value, bool) and isinstance(example, bool)
     if isinstance(example, float):
-        return isinstance(value, int | float)
+        return isinstance(value, numbers.Real)
+    if isinstance(example, int):
+        return isinstance(value, numbers.Integral)
     if isinstance(example, tuple):
         return isinstance(value, list | tuple) and all(_same_kind(v, e) for v in value for e in example[:1])
     return isinstance(value, type(example))
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    """As Python's own numbers and tuples, which a file can hold: numpy has numbers of its own."""
+    return {key: _plain(value) for key, value in values.items()}
 
 
-def _names() -> list[str]:
-    return [named.name for named in ancestral.data.named_sets()]
-
-
-def _address(data: str | os.PathLike[str] | Dataset) -> str:
-    """Where the data are found again, from whatever folder."""
-    if isinstance(data, Dataset):
-        return data.name
-    text = os.fspath(data)
-    return text if text in _names() else str(Path(text).expanduser().resolve())
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_plain(v) for v in value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 def _new_place(model: str, data: str) -> Path:

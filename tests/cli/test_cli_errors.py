@@ -190,7 +190,7 @@ def test_a_walk_needs_two_rows(command: Any) -> None:
 
 def test_a_gan_is_not_evaluated(command: Any, runs: Any) -> None:
     message = said(command("evaluate", runs.gan))
-    assert "no density" in message
+    assert "no LatentVariableModel" in message
     assert "vae" in message
 
 
@@ -234,7 +234,7 @@ def edit(pattern: str, replacement: str) -> Callable[[Path], None]:
         (edit(r"^model = .*?$", 'model = "vea"'), "Did you mean 'vae'?"),
         (edit(r"^latent = .*?$", 'latent = "three"'), "latent is 'three', but must be like 50"),
         (edit(r"^latent = .*?$", "latent = 5"), "do not fit this model"),
-        (edit(r"^\[description\].*", ""), "'shape' and 'kind'"),
+        (edit(r"^\[description\].*", ""), "has no table [description]"),
         (lambda run: (run / "config.toml").write_bytes(b"\xff\xfe"), "can't read"),
     ],
 )
@@ -328,12 +328,13 @@ def test_limits_of_the_machine_are_said_in_words(
     assert capsys.readouterr().err.startswith(message)
 
 
-def test_a_defect_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("message", ["a defect", "the memory format must be contiguous"])
+def test_a_defect_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch, message: str) -> None:
     def broken(words: list[str]) -> int:
-        raise RuntimeError("a defect")
+        raise RuntimeError(message)
 
     monkeypatch.setattr(listing, "main", broken)
-    with pytest.raises(RuntimeError, match="a defect"):
+    with pytest.raises(RuntimeError, match=message):
         cli.main(["list"])
 
 
@@ -346,3 +347,7 @@ def test_ctrl_c_outside_training_ends_quietly(
     monkeypatch.setattr(listing, "main", interrupted)
     assert cli.main(["list"]) == 130
     assert capsys.readouterr().err == "interrupted.\n"
+
+
+def test_a_gan_does_not_encode_so_it_takes_no_draws(command: Any, runs: Any) -> None:
+    assert "does not encode, so --draws has no effect" in said(command("interpolate", runs.gan, "--draws"))

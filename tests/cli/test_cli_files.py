@@ -249,3 +249,9 @@ def test_images_of_four_channels_become_a_table_of_draws(command: Any, tmp_path:
         values = np.loadtxt(ended.out.split(":  ")[1].split("\n")[0], delimiter=",")
         assert values.shape == (rows, 140)
         assert verb != "sample" or set(values.ravel().tolist()) == {0, 255}
+
+
+@pytest.mark.parametrize("name", ["x.PNG", "x.Npy", "x.CSV"])
+def test_an_ending_may_be_in_capitals(command: Any, runs: Any, tmp_path: Path, name: str) -> None:
+    assert command("reconstruct", runs.vae, "-n", 2, "--out", tmp_path / name).status == 0
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == Path(name).suffix] == [name]

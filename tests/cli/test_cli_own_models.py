@@ -167,7 +167,7 @@ model = Decoder()
         ),
         ("reconstruct", "it has no reconstruct(). Models that can: vae, and any LatentVariableModel"),
         ("interpolate", "it has no encode(). Models that can: vae, and any LatentVariableModel"),
-        ("evaluate", "a Decoder has no density"),
+        ("evaluate", "a Decoder is no LatentVariableModel"),
     ],
 )
 def test_a_verb_that_a_model_lacks_says_which_have_it(command: Any, verb: str, said: str) -> None:
@@ -176,3 +176,46 @@ def test_a_verb_that_a_model_lacks_says_which_have_it(command: Any, verb: str, s
     ended = command(verb, "run", "--model", "mine.py:model")
     assert ended.status == 1
     assert said in ended.err
+
+
+FLOW = """
+import torch
+from torch import nn
+from torch.distributions import Independent, Normal, TransformedDistribution
+from torch.distributions.transforms import TanhTransform
+from ancestral import Joint, LatentVariableModel, bernoulli, mlp, standard_normal
+
+def squashed(mean):
+    return TransformedDistribution(Independent(Normal(mean, 1.0), 1), [TanhTransform(cache_size=1)])
+
+class Prior(nn.Module):
+    def forward(self):
+        return squashed(torch.zeros(2))
+
+class Posterior(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 2)
+
+    def forward(self, x):
+        return squashed(self.layer(x.flatten(-3)))
+
+p = Joint({"z": Prior(), "x | z, y": bernoulli(mlp(12, 5, (1, 8, 8)), event_dims=3)})
+model = LatentVariableModel(p, Joint({"z | x": Posterior()}), classes=10)
+"""
+
+
+def test_a_posterior_without_a_mean_is_shown_by_draws_and_keeps_its_labels(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "flow.py").write_text(FLOW)
+    own = ("--model", f"{tmp_path / 'flow.py'}:model")
+    assert command("train", own[1], "digits", *TINY, "--out", "run").status == 0
+    for verb in ("reconstruct", "interpolate"):
+        ended = command(verb, "run", *own)
+        assert ended.status == 1
+        assert "the mean of 'z'" in ended.err
+        assert "--draws" in ended.err
+        assert command(verb, "run", *own, "--draws").status == 0
+    ended = command("evaluate", "run", *own, "--particles", 2, "--limit", 7)
+    assert ended.status == 0
+    assert "log p(x | y)" in ended.out
+    assert "active units" not in ended.out

@@ -40,14 +40,15 @@ def images() -> Dataset:
 
 
 class Watcher(Silent):
-    """Notes whether a checkpoint is there while training goes on."""
+    """Notes what is there only while training goes on: a checkpoint so early, and the number of threads."""
 
     def __init__(self, out: Path) -> None:
-        self.out, self.seen = out, False
+        self.out, self.seen, self.threads = out, False, 0
 
     def update(self, done: int, epoch: float, scalars: dict[str, float]) -> None:
         if done == 3:
             self.seen = (self.out / "checkpoints" / "last").exists()
+            self.threads = torch.get_num_threads()
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def validations(run: Run) -> list[int]:
 
 
 def threads_used(run: Run) -> int:
-    return torch.get_num_threads()
+    return run.watcher.threads  # type: ignore[attr-defined,no-any-return]
 
 
 def steps(run: Run) -> int:
@@ -214,3 +215,33 @@ def test_settings_of_the_data_of_a_dataset_in_memory_come_from_it(tmp: Path) -> 
     assert run.data.config.binarization == "dynamic"
     with pytest.raises(ancestral.AncestralError, match="no effect on a Dataset"):
         ancestral.train("vae", images(), out=tmp / "refused", epochs=1, binarization="static")
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    run = ancestral.train(
+        "vae", images(), out=tmp_path / "run", latent=np.int64(3), hidden=(np.int32(7),), beta=np.float32(0.5),
+        epochs=np.uint8(1),
+    )  # fmt: skip
+    assert ancestral.load(run.path).config["settings"]["latent"] == 3
+    with pytest.raises(ancestral.AncestralError, match="latent is"):
+        ancestral.train("vae", images(), out=tmp_path / "other", latent=np.float32(3))
+
+
+def test_a_model_without_a_validation_loss_holds_out_no_validation_rows_by_default(tmp_path: Path) -> None:
+    small = {**SMALL["gan"], "epochs": 1}
+    run = ancestral.train("gan", grey(tmp_path), out=tmp_path / "run", **small)
+    assert (len(run.data.train), len(run.data.validation), len(run.data.test)) == (45, 0, 8)
+    assert run.config["data_settings"]["validation"] == 0
+    assert len(ancestral.load(run.path).data.validation) == 0
+    asked = ancestral.train("gan", grey(tmp_path), out=tmp_path / "asked", validation=0.1, **small)
+    assert len(asked.data.validation) == 5
+    words = "validate_every has no effect: this model has no validation loss"
+    with pytest.raises(ancestral.AncestralError, match=words):
+        ancestral.train("gan", grey(tmp_path), out=tmp_path / "refused", validate_every=1, **small)
+
+
+def test_validations_need_validation_rows(tmp_path: Path) -> None:
+    words = r"validate_every has no effect: .*grey\.npy has no validation rows"
+    with pytest.raises(ancestral.AncestralError, match=words):
+        ancestral.train("vae", grey(tmp_path), out=tmp_path / "run", validation=0, validate_every=1, epochs=1)
+    assert not (tmp_path / "run").exists()

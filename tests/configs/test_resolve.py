@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
-from ancestral.configs import DataConfig, DataDescription, GANConfig, TrainingConfig, VAEConfig
+from ancestral.configs import MODELS, DataConfig, DataDescription, GANConfig, TrainingConfig, VAEConfig
 from ancestral.errors import AncestralError
 
 BINARY = DataDescription((1, 5, 7), "binary", 2)
 LEVELS = DataDescription((1, 5, 7), "levels", 17)
 CONTINUOUS = DataDescription((7,), "continuous", 0)
+TABLE = DataDescription((2,), "continuous", 0, offset=(3.0, 5.0), scale=(0.7, 1.1))
 
 
 @pytest.mark.parametrize(
@@ -34,9 +36,13 @@ CONTINUOUS = DataDescription((7,), "continuous", 0)
         ),
         (LEVELS, "dynamic", {"likelihood": "discretized-logistic"}, {}, ("discretized-logistic", "none", "no")),
         (LEVELS, "dynamic", {"likelihood": "normal"}, {}, ("normal", "none", "yes")),
-        (LEVELS, "dynamic", {"likelihood": "normal"}, {"dequantize": "no"}, ("normal", "none", "no")),
+        (LEVELS, "dynamic", {"likelihood": "normal", "mean": "sigmoid"}, {}, ("normal", "none", "yes")),
         (LEVELS, "none", {"likelihood": "continuous-bernoulli"}, {}, ("continuous-bernoulli", "none", "yes")),
-        (BINARY, "none", {"likelihood": "normal"}, {}, ("normal", "none", "no")),
+        (BINARY, "none", {"likelihood": "normal"}, {"dequantize": "yes"}, ("normal", "none", "yes")),
+        (BINARY, "none", {}, {"dequantize": "yes"}, ("normal", "none", "yes")),
+        (CONTINUOUS, "none", {"likelihood": "continuous-bernoulli"}, {}, ("continuous-bernoulli", "none", "no")),
+        (CONTINUOUS, "none", {"likelihood": "normal", "mean": "sigmoid"}, {}, ("normal", "none", "no")),
+        (TABLE, "none", {}, {}, ("normal", "none", "no")),
         (CONTINUOUS, "none", {}, {}, ("normal", "none", "no")),
         (CONTINUOUS, "none", {"likelihood": "normal", "scale": "shared"}, {}, ("normal", "none", "no")),
     ],
@@ -56,13 +62,16 @@ def test_all_other_settings_stay_as_they_were() -> None:
 @pytest.mark.parametrize(
     ("raw", "asked", "data", "word"),
     [
-        (LEVELS, {"likelihood": "bernoulli"}, {"binarization": "none"}, "binary"),
-        (LEVELS, {"likelihood": "bernoulli"}, {"dequantize": "yes"}, "binary"),
-        (CONTINUOUS, {"likelihood": "bernoulli"}, {}, "continuous"),
+        (LEVELS, {"likelihood": "bernoulli"}, {"binarization": "none"}, "binary.*Use --binarization dynamic, or"),
+        (LEVELS, {"likelihood": "bernoulli"}, {"dequantize": "yes"}, "binary.*Use --dequantize no, or"),
+        (CONTINUOUS, {"likelihood": "bernoulli"}, {}, r"binary.*real numbers\. Use --likelihood normal\.$"),
         (CONTINUOUS, {"likelihood": "discretized-logistic"}, {}, "grey levels"),
         (LEVELS, {"likelihood": "discretized-logistic"}, {"dequantize": "yes"}, "grey levels"),
-        (LEVELS, {"scale": "shared"}, {}, "scale"),
-        (BINARY, {"mean": "sigmoid"}, {}, "mean"),
+        (LEVELS, {"scale": "shared"}, {}, "scale.*add --likelihood normal, or leave them out"),
+        (LEVELS, {"scale": "shared"}, {"binarization": "dynamic"}, "scale.*chosen for these data: leave them out"),
+        (BINARY, {"mean": "sigmoid"}, {}, "mean.*chosen for these data: leave them out"),
+        (TABLE, {"likelihood": "continuous-bernoulli"}, {}, r"in \[0, 1\].*standardized.*Use --likelihood normal"),
+        (TABLE, {"mean": "sigmoid"}, {}, "standardized.*Use --mean identity"),
     ],
 )
 def test_a_likelihood_that_contradicts_the_data_is_an_error(
@@ -70,6 +79,22 @@ def test_a_likelihood_that_contradicts_the_data_is_an_error(
 ) -> None:
     with pytest.raises(AncestralError, match=word):
         VAEConfig(**asked).resolve(DataConfig(**data), raw, "none")
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "continuous-bernoulli"])
+@pytest.mark.parametrize(
+    ("raw", "data", "cure"),
+    [
+        (BINARY, {}, r"zeros and ones.*Use --likelihood bernoulli\.$"),
+        (LEVELS, {"binarization": "static"}, "zeros and ones.*Use --likelihood bernoulli, or --binarization none"),
+        (LEVELS, {"dequantize": "no"}, "grey levels without noise.*Use --dequantize yes, or .*discretized-logistic"),
+    ],
+)
+def test_a_density_of_discrete_values_is_no_likelihood(
+    likelihood: Any, raw: DataDescription, data: dict[str, Any], cure: str
+) -> None:
+    with pytest.raises(AncestralError, match=cure):
+        VAEConfig(likelihood=likelihood).resolve(DataConfig(**data), raw, "none")
 
 
 def test_a_gan_takes_the_data_as_they_are_unless_told_otherwise() -> None:
@@ -121,6 +146,8 @@ WITHOUT_EFFECT: list[tuple[type, dict[str, Any], str]] = [
     (VAEConfig, {"bound": "iwae", "beta": 0.5}, "beta"),
     (VAEConfig, {"bound": "iwae", "kl_warmup": 1.0}, "kl_warmup"),
     (VAEConfig, {"bound": "iwae", "free_bits": 0.1}, "free_bits"),
+    (VAEConfig, {"beta": 0.0, "kl_warmup": 1.0}, "kl_warmup"),
+    (VAEConfig, {"beta": 0.0, "free_bits": 0.1}, "free_bits"),
     (VAEConfig, {"likelihood": "bernoulli", "scale": "shared"}, "scale"),
     (VAEConfig, {"likelihood": "discretized-logistic", "mean": "sigmoid"}, "mean"),
     (VAEConfig, {"channels": (3, 5)}, "channels"),
@@ -132,6 +159,7 @@ WITHOUT_EFFECT: list[tuple[type, dict[str, Any], str]] = [
     (TrainingConfig, {"momentum": 0.5}, "momentum"),
     (TrainingConfig, {"optimizer": "sgd", "beta1": 0.5}, "beta1"),
     (TrainingConfig, {"optimizer": "rmsprop", "beta2": 0.5}, "beta2"),
+    (TrainingConfig, {"optimizer": "sgd", "epsilon": 0.1}, "epsilon"),
 ]
 
 
@@ -147,14 +175,18 @@ def test_a_setting_without_effect_is_an_error(kind: type, values: dict[str, Any]
         kind(**values)
 
 
+def test_the_default_epsilon_of_a_model_is_no_hindrance_to_sgd() -> None:
+    for _, training in MODELS.values():
+        changed = dataclasses.replace(training, optimizer="sgd", beta1=0.9)
+        assert changed.epsilon == training.epsilon
+
+
 def test_the_exponential_schedule_needs_an_end_above_zero() -> None:
     with pytest.raises(AncestralError, match="exponential"):
         TrainingConfig(schedule="exponential")
 
 
 def test_every_field_that_can_be_wrong_is_tested() -> None:
-    import dataclasses
-
     tested = {(kind, name) for kind, values, _ in REJECTED for name in values}
     free = {"device"}  # whether a device is there is known only when training starts
     for kind in (VAEConfig, GANConfig, TrainingConfig, DataConfig):

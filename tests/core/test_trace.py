@@ -290,3 +290,13 @@ def test_densities_are_computed_when_asked_for_and_once() -> None:
     assert trace.log_prob() is first
     assert len(calls) == 1
     assert first[0].item() == pytest.approx(-0.5 * trace["z"][0].item() ** 2 - 0.5 * math.log(2 * math.pi), abs=1e-5)
+
+
+def test_a_value_that_the_model_does_not_know_is_an_error() -> None:
+    p = Joint({"z": standard_normal(3), "x | z, y": lambda z, y: Independent(Normal(z, y), 1)})
+    y = torch.ones(7, 3)
+    assert run(p, {"y": y}, (7,)).unused == []
+    with pytest.raises(GraphError, match=r"'zz'.*neither samples nor is conditioned on.*z"):
+        run(p, {"y": y, "zz": y}, (7,))
+    declared = Joint({"z": standard_normal(3)}, given=["y"])
+    assert run(declared, {"y": y}, (7,)).unused == ["y"]  # no conditional reads it, but it is the joint's own

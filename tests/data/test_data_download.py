@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ancestral.data import load, named
 from ancestral.data.download import Remote, fetch
 from ancestral.errors import AncestralError
 
@@ -50,6 +51,15 @@ def test_the_next_mirror_serves_when_the_first_is_dead(server: str, tmp_path: Pa
     assert path.read_bytes() == CONTENTS
     assert path == tmp_path / "cache" / "ancestral" / "data" / "rows" / "rows.bin"
     assert [file.name for file in path.parent.iterdir()] == ["rows.bin"]
+
+
+def test_an_archive_of_omniglot_that_is_not_the_official_one_is_refused(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "served" / "images_background.zip").write_bytes(CONTENTS)
+    monkeypatch.setattr(named, "_OMNIGLOT", server.replace("rows.bin", ""))
+    with pytest.raises(AncestralError, match="checksum is not that of the official file"):
+        load("omniglot")
 
 
 def test_wrong_bytes_are_refused_and_leave_nothing_behind(server: str, tmp_path: Path) -> None:

@@ -152,6 +152,8 @@ def test_frey_faces_are_read_from_the_official_matrix(folder: Path) -> None:
     order = np.concatenate([data.train.index, data.validation.index, data.test.index])
     images = np.concatenate([data.train.x, data.validation.x, data.test.x])
     assert np.array_equal(images[np.argsort(order), 0], frames)
+    assert "near copies" in data.note
+    assert "standard error" in data.note
     savemat(folder / "frey_rawface.mat", {"ff": frames.reshape(31, 560)})
     with pytest.raises(AncestralError, match="28 rows and 20 columns"):
         load("frey-faces")

@@ -10,7 +10,11 @@ from hypothesis import given, settings, strategies as st
 
 from ancestral.configs.data import DataConfig
 from ancestral.data import load
+from ancestral.data.dataset import Rows
+from ancestral.data.loading import assemble
+from ancestral.data.raw import Raw
 from ancestral.data.splitting import BLOCKS, block_split, limited, random_split
+from ancestral.errors import AncestralError
 
 
 @settings(deadline=None, max_examples=50)
@@ -46,6 +50,20 @@ def test_official_splits_take_no_rows_from_the_training_rows() -> None:
         0,
         0,
     ]
+
+
+def test_a_part_to_hold_out_where_there_is_an_official_split_is_an_error() -> None:
+    x = np.random.default_rng(0).integers(0, 2, (23, 5), dtype=np.uint8)
+    raw = Raw(Rows(x[:11]), validation=Rows(x[11:16]), test=Rows(x[16:]), levels=2)
+    for asked, words in (
+        (DataConfig(validation=0.3), r"validation is 0\.3, which has no effect: bits has an official .* 5 rows"),
+        (DataConfig(test=0.5), r"test is 0\.5, which has no effect: bits .* 7 rows. Leave --test out"),
+    ):
+        with pytest.raises(AncestralError, match=words):
+            assemble("bits", raw, asked)
+    for asked in (DataConfig(), DataConfig(validation=0, test=0)):
+        data = assemble("bits", raw, asked)
+        assert [len(data.train), len(data.validation), len(data.test)] == [11, 5, 7]
 
 
 def test_the_seed_changes_the_split() -> None:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from ancestral.distributions import ContinuousBernoulli
+from ancestral.distributions.continuous_bernoulli import SERIES
 
 
 @given(st.floats(-1e4, 1e4))
@@ -53,3 +54,13 @@ def test_values_and_gradients_are_finite_at_any_logit(logit: float) -> None:
     (gradient,) = torch.autograd.grad(value.sum(), l)
     assert bool(value.isfinite())
     assert bool(gradient.isfinite())
+
+
+@pytest.mark.parametrize("side", [1 - 1e-9, 1 + 1e-9])
+def test_the_series_near_zero_meets_the_closed_form(side: float) -> None:
+    logit = torch.tensor([side * SERIES, -side * SERIES], dtype=torch.float64)
+    p = ContinuousBernoulli(logit)
+    log_normalizer = logit / 2 + logit**2 / 24 - logit**4 / 2880 + logit**6 / 181_440
+    mean = 0.5 + logit / 12 - logit**3 / 720 + logit**5 / 30_240
+    torch.testing.assert_close(p.log_normalizer, log_normalizer, atol=1e-12, rtol=0)
+    torch.testing.assert_close(p.mean, mean, atol=1e-12, rtol=0)

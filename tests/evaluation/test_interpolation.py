@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from ancestral import AncestralError, Joint, LatentVariableModel, categorical, linear, normal, standard_normal
+from ancestral import AncestralError, Joint, LatentVariableModel, categorical, linear, mlp, normal, standard_normal
 from ancestral.evaluation import interpolate, latent_grid
 
 
@@ -50,7 +50,7 @@ def test_a_discrete_variable_has_nothing_between_its_values() -> None:
         Joint({"c": lambda: torch.distributions.Categorical(logits=torch.zeros(5)), "x | c": lambda c: Normal(c, 1.0)}),
         Joint({"c | x": categorical(linear(1, 5))}),
     )
-    with pytest.raises(AncestralError, match="'c' is discrete"):
+    with pytest.raises(AncestralError, match="'c' is an index"):
         interpolate(model, {"c": torch.tensor([0, 4])}, 5)
 
 
@@ -66,3 +66,14 @@ def test_only_two_dimensions_make_a_map() -> None:
     model = LatentVariableModel(p, Joint({"z | x": normal(linear(5, 6))}))
     with pytest.raises(AncestralError, match=r"2 dimensions, but it has shape \(3,\)"):
         latent_grid(model, 5)
+
+
+def test_a_line_keeps_the_labels_of_its_first_end() -> None:
+    torch.manual_seed(0)
+    p = Joint({"z": standard_normal(2), "x | z, y": normal(mlp(5, 10))})
+    model = LatentVariableModel(p, Joint({"z | x": normal(linear(5, 4))}), classes=3)
+    x, y = torch.randn(4, 5), torch.tensor([2, 0, 1, 1])
+    ends, given = model.encode(x, y=y), model.conditions(x, y)
+    walked = interpolate(model, ends, 3, given)
+    first = {"y": given["y"][[0, 0, 2, 2]]}
+    torch.testing.assert_close(walked[[0, 2, 3, 5]], model.decode(ends, given=first))

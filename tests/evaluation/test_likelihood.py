@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from typing import Any
 
@@ -20,6 +21,7 @@ from ancestral import (
     linear,
     mlp,
     normal,
+    one_hot,
     standard_normal,
 )
 from ancestral.configs import DataConfig, DataDescription, GANConfig, VAEConfig
@@ -27,8 +29,10 @@ from ancestral.data.dataset import Dataset, Rows
 from ancestral.data.loading import assemble
 from ancestral.data.raw import Raw
 from ancestral.errors import AncestralError
-from ancestral.evaluation import Figure, bounds, evaluate, likelihood as module
+from ancestral.evaluation import Figure, bounds, evaluate, likelihood
 from ancestral.models import variational_autoencoder
+
+iwae_module = importlib.import_module("ancestral.objectives.iwae")  # the name of the module is its function's too
 
 
 def dataset(x: np.ndarray, levels: int = 2, **config: Any) -> Dataset:
@@ -123,20 +127,24 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize("particles", [1, 2, 53, 250])
 def test_exactly_as_many_particles_are_drawn_as_asked_for(particles: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", 16 * 4 * 7)
+    monkeypatch.setattr(iwae_module, "CHUNK", 16 * 4 * 7)
     q = Counting()
     model = LatentVariableModel(Joint({"z": standard_normal(2), "x | z": bernoulli(mlp(2, (1, 2, 2)), 3)}), q)
+    bounds(model, torch.from_numpy(IMAGES).float(), particles)
+    assert q.drawn == particles
     figure = evaluate(model, dataset(IMAGES), particles)[0]
-    assert q.drawn == figure.particles == particles
+    assert figure.particles == particles
     assert f"{particles} particles" in figure.estimator
 
 
-@pytest.mark.parametrize("chunk", [1, 16 * 4 * 3, 16 * 4 * 17])
+@pytest.mark.parametrize(
+    ("limit", "most"), [("CHUNK", 1), ("CHUNK", 16 * 4 * 3), ("CHUNK", 16 * 4 * 17), ("DRAWS", 1), ("DRAWS", 16 * 5)]
+)
 def test_streaming_over_particles_gives_what_one_pass_gives(
-    tiny: LatentVariableModel, chunk: int, monkeypatch: pytest.MonkeyPatch
+    tiny: LatentVariableModel, limit: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = evaluate(tiny, dataset(IMAGES), 53)  # 16 rows: torch's normal numbers come in blocks of 16
-    monkeypatch.setattr(module, "CHUNK", chunk)
+    monkeypatch.setattr(iwae_module, limit, most)
     parts = evaluate(tiny, dataset(IMAGES), 53)
     for one, other in zip(whole, parts, strict=True):
         assert one.value == pytest.approx(other.value, rel=1e-6)
@@ -228,7 +236,7 @@ def test_a_figure_says_what_it_is_of(tiny: LatentVariableModel) -> None:
 
 
 def test_a_limit_takes_the_first_rows(tiny: LatentVariableModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ROWS", 5)
+    monkeypatch.setattr(likelihood, "ROWS", 5)
     assert evaluate(tiny, dataset(IMAGES), 3, limit=7)[0].datapoints == 7
     assert evaluate(tiny, dataset(IMAGES), 3, limit=7)[0].value == evaluate(tiny, dataset(IMAGES[:7]), 3)[0].value
     assert evaluate(tiny, dataset(IMAGES), 3, limit=101)[0].datapoints == 16
@@ -255,7 +263,7 @@ def test_no_particles_are_no_estimate(tiny: LatentVariableModel) -> None:
 
 def test_a_gan_has_no_density_and_says_which_models_have() -> None:
     config = GANConfig(latent=2, hidden=(5,), discriminator_hidden=(3,), pieces=2)
-    with pytest.raises(AncestralError, match=r"GAN has no density.*vae"):
+    with pytest.raises(AncestralError, match=r"GAN is no LatentVariableModel.*vae"):
         evaluate(GAN(config, DataDescription((1, 2, 2), "binary", 2)), dataset(IMAGES))
 
 
@@ -273,3 +281,94 @@ def test_labels_are_given_where_the_model_is_conditioned_on_them() -> None:
     p = Joint({"z": standard_normal(2), "x | z, y": bernoulli(mlp(5, 4), 1)})
     model = LatentVariableModel(p, Joint({"z | x": normal(linear(4, 4))}), classes=3)
     assert evaluate(model, data, 3)[0].datapoints == 16
+
+
+class Bias(nn.Module):
+    """Logits without parents."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(size))
+
+    def forward(self) -> Tensor:
+        return self.logits
+
+
+def labelled() -> Dataset:
+    y = np.arange(16) % 3
+    rows = IMAGES.reshape(16, 4)
+    return assemble("small", Raw(Rows(rows[:3], y[:3]), test=Rows(rows, y), levels=2), DataConfig())
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "names"),
+    [
+        (
+            {"z": standard_normal(2), "x | z, y": bernoulli(mlp(5, 4))},
+            {"z | x, y": normal(mlp(7, 4))},
+            ["log p(x | y)", "bits per dimension", "ELBO", "E[log p(x | z, y)]", "KL(q(z | x, y) || p(z))"],
+        ),
+        (
+            {"z": standard_normal(2), "y": one_hot(Bias(3)), "x | z, y": bernoulli(mlp(5, 4))},
+            {"z | x, y": normal(mlp(7, 4))},
+            ["log p(x, y)", "ELBO", "E[log p(x, y | z)]", "KL(q(z | x, y) || p(z))"],
+        ),
+        (
+            {"y": one_hot(Bias(3)), "z | y": normal(linear(3, 4)), "x | z": bernoulli(linear(2, 4))},
+            {"z | x, y": normal(mlp(7, 4))},
+            ["log p(x, y)", "ELBO", "E[log p(x, y, z) - log p(z | y)]", "KL(q(z | x, y) || p(z | y))"],
+        ),
+        (
+            {"h": standard_normal(3), "z | h": normal(linear(3, 4)), "x | z": bernoulli(linear(2, 4))},
+            {"z | x": normal(linear(4, 4)), "h | z": normal(linear(2, 6))},
+            ["log p(x)", "bits per dimension", "ELBO", "E[log p(x | z, h)]", "KL(q(z, h | x) || p(z, h))"],
+        ),
+    ],
+    ids=["conditioned on y", "y too", "z depends on y", "two latents"],
+)
+def test_figures_are_named_by_what_they_bound(p: dict[str, Any], q: dict[str, Any], names: list[str]) -> None:
+    joint = Joint(p)
+    model = LatentVariableModel(joint, Joint(q), classes=3 if "y" in str(joint) else 0)
+    assert [figure.name for figure in evaluate(model, labelled(), 2)] == names
+
+
+def test_a_model_with_state_names_its_figures_too() -> None:
+    q = Counting()
+    model = LatentVariableModel(Looped(), q)
+    names = [figure.name for figure in evaluate(model, dataset(IMAGES), 2)]
+    assert names == ["log p(x)", "bits per dimension", "ELBO", "E[log p(x | z)]", "KL(q(z) || p(z))"]
+
+
+class Looped(nn.Module):
+    """p(z) p(x | z) written by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prior, self.decoder = standard_normal(2), bernoulli(mlp(2, (1, 2, 2)), 3)
+
+    def forward(self, trace: Any) -> None:
+        trace.sample("x", self.decoder(trace.sample("z", self.prior())))
+
+
+def test_real_values_have_no_bits_and_say_that_they_are_standardized() -> None:
+    x = np.random.default_rng(0).normal(3.0, 7.0, (53, 5))
+    data = assemble("table", Raw(Rows(x), levels=0, standardize=True), DataConfig())
+    model = LatentVariableModel(
+        Joint({"z": standard_normal(2), "x | z": normal(mlp(2, 10))}), Joint({"z | x": normal(linear(5, 4))})
+    )
+    figures = named(evaluate(model, data, 3))
+    assert "bits per dimension" not in figures
+    assert "standardized columns" in figures["log p(x)"].data
+
+
+@pytest.mark.parametrize("levels", [2, 17])
+def test_a_density_of_discrete_values_is_bounded_by_nothing(levels: int) -> None:
+    p = Joint({"z": standard_normal(2), "x | z": normal(mlp(2, (2, 2, 2)), 3)})
+    model = LatentVariableModel(p, Joint({"z | x": normal(mlp((1, 2, 2), 4))}))
+    with pytest.raises(AncestralError, match=r"Normal likelihood is a density.*dequantize='yes'"):
+        evaluate(model, dataset(IMAGES, levels, dequantize="no"), 3)
+
+
+def test_data_outside_the_support_are_not_evaluated(tiny: LatentVariableModel) -> None:
+    with pytest.raises(AncestralError, match="outside the support of its Bernoulli"):
+        bounds(tiny, torch.full((5, 1, 2, 2), 0.3), 3)

@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import zuko
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal, TransformedDistribution
+from torch.distributions import (
+    Bernoulli,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    TransformedDistribution,
+    kl_divergence,
+)
 from torch.distributions.transforms import ExpTransform
 
 import ancestral
@@ -35,6 +43,7 @@ from ancestral.configs import DataConfig
 from ancestral.data.dataset import Dataset, Rows
 from ancestral.data.loading import assemble
 from ancestral.data.raw import Raw
+from ancestral.evaluation import active_units, evaluate
 from ancestral.models import Batch
 from ancestral.models.contract import CAPABILITIES
 
@@ -91,7 +100,7 @@ def test_two_stochastic_layers_are_trained_and_known_by_name(tmp_path: Path) -> 
     assert model.sample(5).shape == model.sample(5, mean=True).shape == (5, 7)
     assert [f.name for f in run.evaluate(particles=2)][-2:] == ["active units of h1", "active units of h2"]
     for ask in (lambda: model.decode(torch.zeros(5, 3)), model.latent_shape):
-        with pytest.raises(AncestralError, match="h1, h2"):
+        with pytest.raises(AncestralError, match="h2, h1"):
             ask()
 
 
@@ -387,3 +396,134 @@ class Listener:
         self.messages.append(message)
 
     def end(self) -> None: ...
+
+
+def test_free_bits_average_an_enumerated_variable_by_q() -> None:
+    torch.manual_seed(0)
+    p = Joint({"h": bernoulli_bias(2), "z | h": normal(linear(2, 6)), "x | z": bernoulli(linear(3, 7))})
+    q = Joint({"h | x": bernoulli(linear(7, 2)), "z | x": normal(linear(7, 6))})
+    settings: dict[str, Any] = {"estimators": {"h": Enumerate()}, "analytic_kl": ["h", "z"], "particles": 5}
+    free, x = 0.3, rows()
+    torch.manual_seed(1)
+    plain = LatentVariableModel(p, q, **settings).loss(Batch(x))["loss"]
+    torch.manual_seed(1)
+    loss = LatentVariableModel(p, q, free_bits=free, **settings).loss(Batch(x))["loss"]
+
+    h = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    posterior = q.conditionals["h"](x)
+    weights = posterior.log_prob(h[:, None]).exp()  # [4, batch]
+    kl_z = torch.stack([kl_divergence(q.conditionals["z"](x).base_dist, p.conditionals["z"](v).base_dist) for v in h])
+    units = torch.cat(
+        [
+            kl_divergence(posterior.base_dist, Bernoulli(logits=torch.zeros(11, 2))).mean(0),
+            (weights[..., None] * kl_z).sum(0).mean(0),
+        ]
+    )
+    assert bool((units < free).any())
+    torch.testing.assert_close(loss, plain + F.relu(free - units).sum())
+
+
+def indexed() -> LatentVariableModel:
+    """A real-valued latent, an index, and a real-valued one that depends on it."""
+    torch.manual_seed(0)
+
+    def with_index(network: nn.Module) -> Any:
+        class Reads(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.network = network
+
+            def forward(self, c: Tensor) -> Any:
+                return normal(self.network)(c[..., None].float())
+
+        return Reads()
+
+    p = Joint(
+        {"z": standard_normal(2), "c": categorical(Bias(5)), "w": standard_normal(3), "x | z, w": bernoulli(mlp(5, 7))}
+    )
+    q = Joint({"c | x": categorical(linear(7, 5)), "z | x": normal(linear(7, 4)), "w | c": with_index(linear(1, 6))})
+    return LatentVariableModel(p, q, estimators={"c": Enumerate()})
+
+
+def test_units_are_counted_where_the_posterior_mean_is_known(tmp_path: Path) -> None:
+    model, x = indexed(), rows()
+    means = model.posterior_means(x)
+    assert list(means) == ["z"]
+    assert torch.equal(means["z"], model.q.conditionals["z"](x).mean)
+    assert [figure.name for figure in active_units(model, bits())] == ["active units of z"]
+    run = ancestral.train(model, bits(), out=tmp_path / "run", epochs=1)
+    assert run.evaluate(particles=3)[0].kind == "lower bound"
+
+
+def test_without_a_posterior_mean_a_draw_is_reconstructed() -> None:
+    model, x = indexed(), rows()
+    with pytest.raises(AncestralError, match=r"mean of 'c'.*sample=True.*--draws"):
+        model.reconstruct(x)
+    again = model.reconstruct(x, sample=True)
+    assert again.shape == x.shape
+    assert bool(((again > 0) & (again < 1)).all())  # the mean of p(x | z)
+
+
+def test_a_normalizing_flow_as_posterior_is_evaluated_without_its_units() -> None:
+    torch.manual_seed(0)
+    p = Joint({"z": standard_normal(2), "x | z": bernoulli(linear(2, 7))})
+    model = LatentVariableModel(p, Joint({"z | x": zuko.flows.NSF(2, 7, transforms=1, hidden_features=(5,))}))
+    assert evaluate(model, bits(), 3)[0].name == "log p(x)"
+    assert active_units(model, bits()) == []
+    assert model.reconstruct(rows(), sample=True).shape == (11, 7)
+
+
+def test_a_misspelled_latent_variable_is_an_error() -> None:
+    model = two_layers()
+    with pytest.raises(GraphError, match=r"'hh1'.*neither samples nor is conditioned on.*h1"):
+        model.decode({"hh1": torch.zeros(5, 3)})
+    with pytest.raises(GraphError, match=r"'H2'.*h2"):
+        model.sample(5, given={"H2": torch.zeros(5, 2)})
+    chain = LatentVariableModel(Chain(posterior=False), Chain(posterior=True))
+    with pytest.raises(GraphError, match=r"'z2'.*z1"):
+        chain.decode({"z0": torch.zeros(5, 2), "z2": torch.zeros(5, 2)})
+
+
+def test_labels_out_of_range_are_found_in_every_batch() -> None:
+    for label in (3, -1):
+        with pytest.raises(AncestralError, match=f"label {label}, but the model has classes=3"):
+            conditional().loss(Batch(rows(), torch.tensor([0, 1, 2, 0, 1, label, 0, 1, 2, 0, 1])))
+
+
+def test_labels_that_are_indices_reach_an_embedding() -> None:
+    class Embedded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(3, 7)
+
+        def forward(self, z: Tensor, y: Tensor) -> Independent:
+            return Independent(Bernoulli(logits=self.table(y) + z.sum(-1, keepdim=True)), 1)
+
+    p = Joint({"z": standard_normal(2), "x | z, y": Embedded()})
+    model = LatentVariableModel(p, Joint({"z | x": normal(linear(7, 4))}))
+    assert model.likelihood() == "Bernoulli"
+    assert model.reconstruct(rows(), y=torch.arange(11) % 3).shape == (11, 7)
+
+
+def test_a_posterior_may_read_labels_that_the_model_does_not() -> None:
+    p = Joint({"z": standard_normal(2), "x | z": bernoulli(linear(2, 7))})
+    model = LatentVariableModel(p, Joint({"z | x, y": normal(mlp(10, 4))}), classes=3)
+    y = torch.arange(11) % 3
+    assert model.conditions(rows(), y) == {}
+    assert torch.equal(model.reconstruct(rows(), y=y), model.decode(model.encode(rows(), y=y)))
+
+
+def test_the_bound_of_many_particles_is_streamed() -> None:
+    widest: list[int] = []
+
+    class Watched(nn.Module):
+        def forward(self, z: Tensor) -> Any:
+            widest.append(z.shape[0] * z.shape[1])
+            return Independent(Bernoulli(logits=z[..., :1].expand(*z.shape[:-1], 7)), 1)
+
+    model = LatentVariableModel(
+        Joint({"z": standard_normal(2), "x | z": Watched()}), Joint({"z | x": normal(linear(7, 4))})
+    )
+    assert model.log_prob(rows(), particles=5003).shape == (11,)
+    assert max(widest) <= 20_000
+    assert sum(widest) == 5003 * 11

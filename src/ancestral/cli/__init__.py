@@ -24,6 +24,9 @@ VERBS = {
     "doctor": "is everything here that is needed?",
 }
 
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory")
+"""What torch says when memory runs out, on a GPU and on a CPU."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit status: 0, 1 for an error, 2 for wrong words, 130 after Ctrl-C."""
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}.", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError, on the CPU without a name of its own
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
             raise
         reason = (str(error).splitlines() or ["no more could be had"])[0]
         print(f"error: memory ran out: {reason} Ask for less at once, in batches, layers or -n.", file=sys.stderr)

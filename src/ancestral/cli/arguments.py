@@ -146,7 +146,7 @@ def destination(out: str | None, default: Path, data: DataDescription) -> Path:
     images = len(data.shape) == 3 and data.shape[0] in (1, 3)
     path = Path(out) if out is not None else default.with_suffix(".png" if images else ".csv")
     endings = (".png", ".npz", ".npy", ".csv")
-    if path.suffix not in endings:
+    if path.suffix.lower() not in endings:
         raise AncestralError(f"{path} has the ending {path.suffix!r}. " + nearest(path.suffix, endings))
     if path.is_dir():
         raise AncestralError(f"{path} is a folder: give the name of a file.")
@@ -168,14 +168,15 @@ def write(x: Tensor, path: Path, data: DataDescription, columns: int | None = No
     from ancestral.training.folder import write_atomically
     from ancestral.training.pictures import grid, save_picture
 
-    if path.suffix == ".png":
+    ending = path.suffix.lower()
+    if ending == ".png":
         save_picture(grid(x, columns), path)
         return
     values = to_original(data, x)
     buffer = io.BytesIO()
-    if path.suffix == ".npz":
+    if ending == ".npz":
         np.savez_compressed(buffer, x=values)
-    elif path.suffix == ".npy":
+    elif ending == ".npy":
         np.save(buffer, values, allow_pickle=False)
     else:
         heading = io.StringIO()

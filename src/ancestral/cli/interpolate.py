@@ -20,6 +20,8 @@ class Interpolate(RunArguments):
     """Points of each walk, both ends included."""
     split: Literal["train", "validation", "test"] = "test"
     """The rows that the walks join (models that encode)."""
+    draws: bool = False
+    """Encode by a draw from q(z | x), instead of by its mean (models that encode)."""
     out: Out = None
     """Where to: .png, .npz, .npy or .csv. By default interpolations.png, or .csv for tables, in the run folder."""
 
@@ -38,16 +40,21 @@ def main(words: Sequence[str]) -> int:
     path = destination(arguments.out, run.path / "interpolations", data)
 
     from ancestral.evaluation.interpolation import interpolate
+    from ancestral.models import LatentVariableModel
     from ancestral.models.contract import CanEncode
 
+    given = None
     if isinstance(model, CanEncode):
         x, y = rows(run, arguments.split, 2 * arguments.number)
         if len(x) < 2:
             raise AncestralError(f"{run.data.name} has a single row in its {arguments.split} split: a walk joins two.")
-        ends = model.encode(x, y=y)
+        ends = model.encode(x, sample=arguments.draws, y=y)
+        given = model.conditions(x, y) if isinstance(model, LatentVariableModel) else None
+    elif arguments.draws:
+        raise AncestralError(f"a {type(run.model).__name__} does not encode, so --draws has no effect: leave it out.")
     else:
         ends = model.noise(2 * arguments.number)
-    x = interpolate(model, ends, arguments.steps)
+    x = interpolate(model, ends, arguments.steps, given)
     write(x, path, data, arguments.steps)
     print(f"{len(x) // arguments.steps} walks of {arguments.steps} points:  {path}")
     return 0

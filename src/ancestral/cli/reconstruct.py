@@ -18,6 +18,8 @@ class Reconstruct(RunArguments):
     """How many."""
     split: Literal["train", "validation", "test"] = "test"
     """Which rows."""
+    draws: bool = False
+    """Encode by a draw from q(z | x), instead of by its mean."""
     out: Out = None
     """Where to: .png (pairs), .npz, .npy or .csv (the reconstructions). By default in the run folder."""
 
@@ -36,8 +38,8 @@ def main(words: Sequence[str]) -> int:
     from ancestral.training.pictures import pairs
 
     x, y = rows(run, arguments.split, arguments.number)
-    again = model.reconstruct(x, y=y)
-    write(pairs(x, again) if path.suffix == ".png" else again, path, data, 8)
+    again = model.reconstruct(x, sample=arguments.draws, y=y)
+    write(pairs(x, again) if path.suffix.lower() == ".png" else again, path, data, 8)
     difference = torch.mean((x - again) ** 2).item()
     print(
         f"{len(x)} reconstructions of {run.data.name} ({arguments.split}), mean squared difference {difference:.4g}:  "

@@ -29,7 +29,7 @@ def main(words: Sequence[str]) -> int:
     model = require(run.model, "sample", "sample")
     data = description(run)
     path = destination(arguments.out, run.path / "samples", data)
-    x = model.sample(arguments.number, mean=path.suffix == ".png" and not arguments.draws)
+    x = model.sample(arguments.number, mean=path.suffix.lower() == ".png" and not arguments.draws)
     write(x, path, data)
     print(f"{arguments.number} samples:  {path}")
     print(f"next:  ancestral interpolate {run.path}" + (f" --model {arguments.model}" if arguments.model else ""))

@@ -22,7 +22,8 @@ class DataConfig:
     dequantize: Dequantization = "auto"
     """Add uniform noise of one grey level, for continuous densities. auto: as the model needs."""
     validation: float = 0.05
-    """Part of the training rows held out for validation, unless the set has an official validation split."""
+    """Part of the training rows held out for validation, unless the set has an official validation split. A
+    model without a validation loss, such as the GAN, holds out none by default."""
     test: float = 0.15
     """Part of the rows held out for the test, unless the set has an official test split."""
     split_seed: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ancestral.configs.data import DataConfig, DataDescription
 from ancestral.configs.training import TrainingConfig
@@ -14,6 +14,8 @@ from ancestral.errors import AncestralError, nearest
 @dataclass(frozen=True)
 class GANConfig:
     """Generative adversarial network of multilayer perceptrons (Goodfellow et al., 2014)."""
+
+    validates: ClassVar[bool] = False  # neither player's loss says how good the samples are
 
     latent: int = 100
     """Dimensions of the noise z, uniform on (-1, 1)."""

@@ -12,6 +12,8 @@ Schedule = Literal["constant", "cosine", "linear", "exponential", "iwae"]
 
 WITH_BETAS = ("adam", "adamw", "adamax", "nadam", "radam")
 WITH_MOMENTUM = ("sgd", "rmsprop")
+USUAL_EPSILONS = (1e-8, 1e-4)
+"""The defaults of the models, which nobody typed."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class TrainingConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 computes matrix products in 16 bits (autocast); weights stay in 32."""
     device: str = "auto"
-    """`auto` takes the GPU if there is one; else cpu, cuda, cuda:1, mps."""
+    """`auto` takes the GPU if there is one; else cpu, cuda, cuda:1."""
     threads: int = 1
     """CPU threads; 0 leaves torch's choice. Small networks gain little from more, and lose much on shared cores."""
     seed: int = 0
@@ -100,6 +102,8 @@ class TrainingConfig:
                     f"{name} is {getattr(self, name)}, which has no effect with {self.optimizer}: it is for the "
                     f"Adam family. Add --{name} {usual}."
                 )
+        if self.epsilon not in USUAL_EPSILONS and self.optimizer == "sgd":
+            raise AncestralError("epsilon has no effect with sgd, which has no second moment: leave it out.")
         if self.momentum and self.optimizer not in WITH_MOMENTUM:
             raise AncestralError(f"momentum has no effect with {self.optimizer}: its counterpart is --beta1.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ancestral.configs.data import DataConfig, DataDescription
 from ancestral.configs.training import TrainingConfig
@@ -16,6 +16,8 @@ Likelihood = Literal["auto", "bernoulli", "normal", "discretized-logistic", "con
 @dataclass(frozen=True)
 class VAEConfig:
     """Variational autoencoder: p(x, z) = p(z) p(x | z), q(z | x) (Kingma and Welling, 2014)."""
+
+    validates: ClassVar[bool] = True  # has a loss that means something on held-out rows
 
     latent: int = 50
     """Dimensions of the latent variable z."""
@@ -74,6 +76,13 @@ class VAEConfig:
                     raise AncestralError(f"{name} has no effect with the iwae bound: use --bound elbo.")
             if self.beta != 1:
                 raise AncestralError("beta has no effect with the iwae bound: use --bound elbo.")
+        if self.beta == 0:
+            for name in ("kl_warmup", "free_bits"):
+                if getattr(self, name):
+                    raise AncestralError(
+                        f"{name} has no effect where beta is 0 and the divergence costs nothing: give a beta above 0, "
+                        f"or leave {name} out."
+                    )
         if self.likelihood not in ("auto", "normal") and (self.scale != "learned" or self.mean != "identity"):
             raise AncestralError(
                 f"scale and mean have no effect with a {self.likelihood} likelihood: use --likelihood normal."
@@ -89,36 +98,69 @@ class VAEConfig:
         Args:
             raw: the data as stored: binary, grey levels, or continuous.
             usual_binarization: what the literature does with this set.
+
+        Raises:
+            AncestralError: the likelihood contradicts the data. A density of bits or of grey levels without noise is
+                refused because it has no bound: a standard deviation that shrinks around the few values there are
+                raises it forever, and says nothing of their probability (Theis, van den Oord and Bethge, 2016,
+                section 3.1).
         """
         likelihood, binarization = self.likelihood, data.binarization
         if binarization == "auto":
             wants_binary = likelihood in ("auto", "bernoulli") and raw.kind == "levels" and data.dequantize != "yes"
             usual = usual_binarization if likelihood == "auto" else "dynamic"
             binarization = usual if wants_binary else "none"  # type: ignore[assignment]
-        binary = raw.kind == "binary" or binarization != "none"
+        binary = (raw.kind == "binary" and data.dequantize != "yes") or binarization != "none"
+        shaped = self.scale != "learned" or self.mean != "identity"
         if likelihood == "auto":
             if binary:
                 likelihood = "bernoulli"
             else:
                 likelihood = "discretized-logistic" if raw.kind == "levels" and data.dequantize != "yes" else "normal"
-            if likelihood != "normal" and (self.scale != "learned" or self.mean != "identity"):
+            if likelihood != "normal" and shaped:
+                other = raw.kind == "levels" and data.binarization in ("auto", "none") and data.dequantize == "auto"
                 raise AncestralError(
-                    f"scale and mean have no effect with the {likelihood} likelihood chosen for these data: add "
-                    "--likelihood normal."
+                    f"scale and mean have no effect with the {likelihood} likelihood chosen for these data: "
+                    + ("add --likelihood normal, or leave them out." if other else "leave them out.")
                 )
         density = likelihood in ("normal", "continuous-bernoulli")
         dequantize = data.dequantize
         if dequantize == "auto":
             dequantize = "yes" if density and raw.kind == "levels" and not binary else "no"
-        if likelihood == "bernoulli" and not binary:
+        if density and raw.kind != "continuous" and dequantize != "yes":
+            if binary:
+                values, cure = "zeros and ones", "Use --likelihood bernoulli"
+                cure += "." if raw.kind == "binary" else ", or --binarization none for the grey levels."
+            else:
+                values = "grey levels without noise"
+                cure = "Use --dequantize yes, or --likelihood discretized-logistic."
             raise AncestralError(
-                f"a bernoulli likelihood needs binary data, but these are {raw.kind} without binarization. Use "
-                "--binarization dynamic, or --likelihood discretized-logistic."
+                f"a {likelihood} likelihood is a density, and of {values} a density has no bound: it is no likelihood "
+                f"of them. {cure}"
             )
+        if likelihood == "bernoulli" and not binary:
+            if raw.kind == "continuous":
+                seen, cure = "real numbers", "--likelihood normal"
+            elif dequantize == "yes":
+                seen, cure = "dequantized", "--dequantize no, or --likelihood normal"
+            else:
+                seen = "grey levels without binarization"
+                cure = "--binarization dynamic, or --likelihood discretized-logistic"
+            raise AncestralError(f"a bernoulli likelihood needs binary data, but these are {seen}. Use {cure}.")
         if likelihood == "discretized-logistic" and (raw.kind == "continuous" or dequantize == "yes"):
             raise AncestralError(
                 "a discretized-logistic likelihood needs grey levels, but these data are continuous. Use "
                 "--likelihood normal."
+            )
+        if raw.scale and likelihood == "continuous-bernoulli":
+            raise AncestralError(
+                "a continuous-bernoulli likelihood is of numbers in [0, 1], but the columns of a table are "
+                "standardized to mean 0 and variance 1. Use --likelihood normal."
+            )
+        if raw.scale and self.mean == "sigmoid":
+            raise AncestralError(
+                "mean sigmoid lies in (0, 1), which can't follow the columns of a table: they are standardized to mean "
+                "0 and variance 1. Use --mean identity."
             )
         return (
             dataclasses.replace(self, likelihood=likelihood),

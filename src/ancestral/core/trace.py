@@ -115,6 +115,7 @@ class Trace:
         self.sites: dict[str, Site] = {}
         self.enumerated: list[tuple[str, int]] = []
         self._given = frozenset(self.values)
+        self._read: set[str] = set()
         self._estimators = estimators
         self._default = default if default is not None else AncestralSampling()
 
@@ -124,6 +125,7 @@ class Trace:
                 f"the variable {name!r} was read before it was drawn, and no value was given for it. "
                 + nearest(name, self.values)
             )
+        self._read.add(name)
         return self.values[name]
 
     def __contains__(self, name: str) -> bool:
@@ -133,6 +135,11 @@ class Trace:
     def given(self) -> frozenset[str]:
         """The names of the values given to this run."""
         return self._given
+
+    @property
+    def unused(self) -> list[str]:
+        """The names of given values that the model has neither scored nor read."""
+        return [name for name in self.values if name in self._given - self._read - self.sites.keys()]
 
     @property
     def drawn(self) -> list[str]:
@@ -233,13 +240,23 @@ def run(
 
     Args:
         model: a :class:`~ancestral.Joint`, or any callable that calls ``trace.sample`` in ancestral order.
-        given: values by name. A name that the model never meets must be a variable it is conditioned on.
+        given: values by name, of variables that the model samples or is conditioned on.
         shape: ``(*particles, batch)``.
         estimators: how variables are drawn; by default plain ancestral sampling, without gradients.
 
     Returns:
         The trace, whose ``values`` hold every variable and whose ``sites`` hold the random ones.
+
+    Raises:
+        GraphError: a value is given for a name that the model neither samples nor reads.
     """
     trace = Trace(shape, given, estimators)
     model(trace)
+    conditions = getattr(model, "given", ())  # a Joint may declare a variable that no conditional reads
+    for name in trace.unused:
+        if name not in conditions:
+            raise GraphError(
+                f"a value is given for {name!r}, which the model neither samples nor is conditioned on. "
+                + nearest(name, [*trace.sites, *conditions])
+            )
     return trace

@@ -85,7 +85,9 @@ class Dataset:
       these values bounds the probability of the levels (Theis, van den Oord and Bethge, 2016, section 3.1).
 
     ``requested`` is the configuration as it was asked for, ``config`` has no "auto" left. ``note`` says what
-    is particular about these rows and belongs beside any figure computed from them.
+    is particular about these rows and belongs beside any figure computed from them. ``source`` is where
+    :func:`ancestral.data.load` finds them again: the name of a set or an absolute path, empty for rows that
+    were assembled in memory.
 
     Raises ``AncestralError`` if the preparation asked for contradicts the data.
     """
@@ -102,6 +104,7 @@ class Dataset:
     scale: tuple[float, ...] = ()
     columns: tuple[str, ...] = ()
     note: str = ""
+    source: str = ""
     _digests: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     _noises: dict[str, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)
 

@@ -28,15 +28,15 @@ def load(name: str | Path, config: DataConfig = _DEFAULT) -> Dataset:
     the user's cache, and are downloaded otherwise. A name goes before a file of the same name; write
     ``./mnist`` for the file.
 
-    Raises ``AncestralError`` for an unknown name, a file that can't be read, rows that are no data set, or a
-    preparation that contradicts the data.
+    Raises ``AncestralError`` for an unknown name, a file that can't be read, rows that are no data set, a
+    preparation that contradicts the data, or a part to hold out where there is an official split.
     """
     text = str(name)
     if text in READERS:
-        return assemble(text, READERS[text](), config)
+        return assemble(text, READERS[text](), config, source=text)
     path = Path(text).expanduser()
     if path.exists():
-        return assemble(text, read_path(path), config)
+        return assemble(text, read_path(path), config, source=str(path.resolve()))
     if path.suffix or len(path.parts) > 1:
         raise AncestralError(
             f"There is no file or folder {text}. Give a path to {FORMS}, or the name of a data set."
@@ -47,8 +47,20 @@ def load(name: str | Path, config: DataConfig = _DEFAULT) -> Dataset:
     )
 
 
-def assemble(name: str, raw: Raw, config: DataConfig) -> Dataset:
-    """Split what was read."""
+def assemble(name: str, raw: Raw, config: DataConfig, source: str = "") -> Dataset:
+    """Split what was read.
+
+    Raises ``AncestralError`` for a preparation that contradicts the data, or a part to hold out where there
+    is an official split.
+    """
+    for split, official in (("validation", raw.validation), ("test", raw.test)):
+        part = getattr(config, split)
+        # 0 is no contradiction: the official split takes none of the training rows.
+        if official is not None and part not in (0, getattr(_DEFAULT, split)):
+            raise AncestralError(
+                f"{split} is {part}, which has no effect: {name} has an official {split} split of "
+                f"{len(official.x):,} rows. Leave --{split} out."
+            )
     n = len(raw.train.x)
     if raw.video:
         train, validation, test = block_split(n, config)
@@ -81,6 +93,7 @@ def assemble(name: str, raw: Raw, config: DataConfig) -> Dataset:
         scale=scale,
         columns=raw.columns,
         note=raw.note,
+        source=source,
     )
 
 

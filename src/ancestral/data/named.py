@@ -216,6 +216,11 @@ def _read_amat(part: str) -> Array:
 
 # --- Frey Faces -----------------------------------------------------------------------------------
 
+_FREY_NOTE = (
+    "a video, split in blocks of adjoining frames: neighbors are near copies, so that the standard error of an "
+    "average over frames is too small"
+)
+
 
 def read_frey_faces() -> Raw:
     """1,965 frames of a video of Brendan Frey's face (Roweis, Saul and Hinton, 2001)."""
@@ -231,7 +236,7 @@ def read_frey_faces() -> Raw:
             f"{path} should hold frames of 28 rows and 20 columns of bytes and holds {frames.shape} "
             f"{frames.dtype}. Put the official file there."
         )
-    return Raw(Rows(frames[:, None]), video=True, note="a video: split in blocks of adjoining frames")
+    return Raw(Rows(frames[:, None]), video=True, note=_FREY_NOTE)
 
 
 def _read_frey_mat(path: Path) -> Array:
@@ -330,6 +335,10 @@ def _untar(path: Path) -> dict[str, bytes]:
 # --- Omniglot -------------------------------------------------------------------------------------
 
 _OMNIGLOT = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
+_OMNIGLOT_CHECKSUMS = {
+    "images_background.zip": "md5:68d2efa1b9178cc56df9314c21c6e718",
+    "images_evaluation.zip": "md5:6b91aef0f799c5bb55b94e3f2daec811",
+}
 
 
 def read_omniglot() -> Raw:
@@ -359,7 +368,7 @@ def _convert_omniglot(target: Path) -> Path:
     alphabets = 0
     for part in ("background", "evaluation"):
         file = f"images_{part}.zip"
-        remote = Remote(file, (_OMNIGLOT + file,), ("images_background.zip", "images_evaluation.zip"))
+        remote = Remote(file, (_OMNIGLOT + file,), tuple(_OMNIGLOT_CHECKSUMS), _OMNIGLOT_CHECKSUMS[file])
         path = search(("omniglot",), (file,)) or fetch("omniglot", remote)
         images, labels, names = _read_omniglot_zip(path)
         arrays[f"x_{part}"] = images

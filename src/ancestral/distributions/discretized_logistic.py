@@ -33,7 +33,7 @@ class DiscretizedLogistic(Distribution):
     with the first term 1 at k = L-1 and the second 0 at k = 0, so the masses of the L levels sum to one.
 
     Args:
-        loc: the mean μ of the logistic, on the scale of [0, 1].
+        loc: the mean μ of the logistic before it is discretized, on the scale of [0, 1].
         log_scale: log s.
         levels: L, the number of grey levels.
 
@@ -56,8 +56,12 @@ class DiscretizedLogistic(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The value in [0, 1] nearest to the logistic's mean: the picture to show of it."""
-        return self.loc.clamp(0.0, 1.0)
+        """E[x] = 1/(L-1) Σ_{k<L-1} P(x > k/(L-1)), in [0, 1]. One level at a time: memory does not grow with L."""
+        inverse_scale = torch.exp(-self.log_scale)
+        total = torch.zeros_like(self.loc)
+        for k in range(self.levels - 1):
+            total = total + torch.sigmoid((self.loc - (k + 0.5) / (self.levels - 1)) * inverse_scale)
+        return (total / (self.levels - 1)).clamp(0.0, 1.0)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> DiscretizedLogistic:
         loc, log_scale = self.loc.expand(batch_shape), self.log_scale.expand(batch_shape)

@@ -220,7 +220,7 @@ class DiscretizedLogisticHead(Head):
         return event(DiscretizedLogistic(location + 0.5, soft_limit(log_scale) - 2.0, self.levels), self.event_dims)
 
     def unconstrained_mean(self, data: Tensor) -> Tensor | None:
-        return data.double().mean(0) - 0.5
+        return data.double().mean(0) - 0.5  # the mean of the logistic, before it is discretized
 
 
 def bernoulli(network: nn.Module, event_dims: int = 1) -> BernoulliHead:

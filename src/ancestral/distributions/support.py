@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, OneHotCategorical
+from torch.distributions.constraints import Constraint
 
 from ancestral.errors import AncestralError, EstimatorError
 
@@ -62,13 +63,27 @@ def enumerate_support(distribution: Distribution, maximum: int = MAXIMAL_SUPPORT
     return single[choices].reshape(count, *event)
 
 
+def support_of(distribution: Distribution) -> Constraint | None:
+    """The support, or None where the distribution does not know it (as normalizing flows)."""
+    try:
+        return distribution.support
+    except NotImplementedError:
+        return None
+
+
+def is_density(distribution: Distribution) -> bool:
+    """Whether its log_prob is a log-density over real values, and no log-mass."""
+    support = support_of(distribution)
+    return distribution.has_rsample if support is None else not support.is_discrete
+
+
 def check_support(name: str, distribution: Distribution, value: Tensor) -> None:
     """Raise unless every value lies in the support of its likelihood: outside, a log-density means nothing.
 
     Raises:
         AncestralError: it names the variable, the likelihood, the range seen and the cure.
     """
-    support = distribution.support
+    support = support_of(distribution)
     if support is None:
         return
     inside: Tensor = support.check(value)  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,32 +12,40 @@ from ancestral.errors import AncestralError
 
 
 @torch.no_grad()
-def interpolate(model: Any, ends: Tensor | dict[str, Tensor], steps: int) -> Tensor:
+def interpolate(
+    model: Any, ends: Tensor | dict[str, Tensor], steps: int, given: Mapping[str, Tensor] | None = None
+) -> Tensor:
     """Decode straight lines between the first and second, third and fourth, … latent value.
 
     Args:
         model: a model with ``decode``.
-        ends: latent values ``[2 n, …]`` of real-valued variables, or a dict of them.
+        ends: latent values ``[2 n, …]``, or a dict of them.
         steps: points of each line, both ends included.
+        given: values that the model is conditioned on, ``[2 n, …]`` each, such as labels: a line keeps those of its
+            first end.
 
     Returns:
         ``[n · steps, *shape]``, line after line.
 
     Raises:
-        AncestralError: a latent variable is discrete, and has nothing between its values.
+        AncestralError: a latent variable is an index (integers), with nothing between its values. Binary and one-hot
+            ones are floating-point numbers, and the line runs through their probabilities.
     """
     single = isinstance(ends, Tensor)
     values = {"": ends} if isinstance(ends, Tensor) else ends
     lines = {}
     for name, value in values.items():
         if not value.is_floating_point():
-            raise AncestralError(f"the latent variable {name!r} is discrete: there is nothing between its values.")
+            raise AncestralError(f"the latent variable {name!r} is an index: there is nothing between its values.")
         pairs = len(value) // 2
         start, end = value[0 : 2 * pairs : 2], value[1 : 2 * pairs : 2]
         weights = torch.linspace(0, 1, steps, dtype=value.dtype, device=value.device)
         weights = weights.reshape(1, steps, *[1] * (value.dim() - 1))
         lines[name] = (start.unsqueeze(1) * (1 - weights) + end.unsqueeze(1) * weights).flatten(0, 1)
-    x: Tensor = model.decode(lines[""] if single else lines)
+    kept = {}
+    for name, value in (given or {}).items():
+        kept[name] = value[0 : len(value) // 2 * 2 : 2].repeat_interleave(steps, 0)
+    x: Tensor = model.decode(lines[""] if single else lines, **({"given": kept} if kept else {}))
     return x
 
 

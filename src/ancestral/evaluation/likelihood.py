@@ -3,71 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ancestral.core import AncestralSampling, run
+from ancestral.core import Joint, Trace
 from ancestral.data import Dataset
 from ancestral.distributions import bits_per_dimension
+from ancestral.distributions.support import is_density
 from ancestral.errors import AncestralError, nearest
 from ancestral.evaluation.figures import Figure
 from ancestral.models import LatentVariableModel
-from ancestral.objectives.elbo import check_same_latents, score
+from ancestral.objectives.elbo import random_parents, score
+from ancestral.objectives.iwae import Bounds, bounds as importance_weighted
 from ancestral.training.optimization import keep_freed_memory
 
-CHUNK = 1 << 21
-"""Numbers that one pass computes for the observed variable: enough to be fast, few enough to stay in the cache."""
 ROWS = 100
 """Datapoints per pass."""
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """Per datapoint, in nats, ``[n]`` each, float64."""
-
-    log_prob: Tensor
-    """log 1/K Σ w_k"""
-    elbo: Tensor
-    """1/K Σ log w_k"""
-    log_likelihood: Tensor
-    """1/K Σ log p(x | z_k)"""
-    kl: Tensor
-    """1/K Σ [log q(z_k | x) - log p(z_k)]"""
-
-
-@torch.no_grad()
 def bounds(model: LatentVariableModel, x: Tensor, particles: int, y: Tensor | None = None) -> Bounds:
-    r"""The bounds for a batch ``[b, *shape]``, streamed over particles: memory does not grow with their number.
-
-    .. math:: w_k = p(x, z_k) / q(z_k | x),  z_k ∼ q(z | x)
-
-    Source: Burda, Grosse and Salakhutdinov (2016), eq. 8; Rezende et al. (2014), appendix E.
-    """
-    if particles < 1:
-        raise AncestralError(f"particles is {particles}, but at least one is needed.")
-    given = model.given(x, y)
-    rows = x.shape[0]
-    step = max(1, CHUNK // max(1, x.numel()))
-    log_sum = torch.full((rows,), -math.inf, dtype=torch.float64, device=x.device)
-    sums = torch.zeros(3, rows, dtype=torch.float64, device=x.device)
-    done = 0
-    while done < particles:
-        count = min(step, particles - done)
-        trace = run(model.q, given, (count, rows), AncestralSampling())
-        scored = score(model.p, trace)
-        check_same_latents(scored, trace)
-        drawn = trace.drawn
-        log_likelihood = scored.log_prob([name for name in scored.sites if name not in drawn]).double()
-        kl = (trace.log_prob(drawn) - scored.log_prob(drawn)).double()
-        log_weight = (log_likelihood - kl).expand(count, rows)
-        log_sum = torch.logaddexp(log_sum, log_weight.logsumexp(0))
-        sums += torch.stack([part.expand(count, rows).sum(0) for part in (log_weight, log_likelihood, kl)])
-        done += count
-    means = sums / particles
-    return Bounds(log_sum - math.log(particles), means[0], means[1], means[2])
+    """The bounds for a batch ``[b, *shape]``, streamed over particles: see :func:`ancestral.objectives.iwae.bounds`."""
+    return importance_weighted(model.p, model.q, model.given(x, y), particles)
 
 
 def evaluate(
@@ -81,6 +40,10 @@ def evaluate(
 ) -> list[Figure]:
     """Bounds of log p(x) on held-out data, with provenance.
 
+    Where labels are observed too, the figures are of log p(x, y) if p has a conditional of y, and of log p(x | y) if p
+    is conditioned on y: their names say so. Bits per dimension are given for data with grey levels or bits, and left
+    out for real values, which have no unit of their own, and for log p(x, y), which counts y too.
+
     Args:
         model: a model with latent variables and a density.
         particles: draws of z per datapoint.
@@ -90,13 +53,13 @@ def evaluate(
         progress: called with the rows done, the rows in all, and the estimate so far, in nats.
 
     Raises:
-        AncestralError: the model has no density (it says which have), or the split is empty or unknown.
+        AncestralError: the model has no density (it says which have), the split is empty or unknown, or a density is
+            asked for values that are discrete, where it is bounded by nothing.
     """
     if not isinstance(model, LatentVariableModel):
         raise AncestralError(
-            f"a {type(model).__name__} has no density, so there is no likelihood to evaluate: it can only sample. "
-            "Models with "
-            "one: vae, and any LatentVariableModel."
+            f"a {type(model).__name__} is no LatentVariableModel, so there are no p and q to evaluate a bound of. "
+            "Models with one: vae, and any LatentVariableModel."
         )
     if split not in ("train", "validation", "test"):
         raise AncestralError(f"there is no split {split!r}. " + nearest(split, ("train", "validation", "test")))
@@ -108,6 +71,14 @@ def evaluate(
     total = min(rows, limit) if limit else rows
     if not total:
         raise AncestralError(f"{data.name} has no rows in its {split} split. Choose another --split.")
+    description = data.description
+    if description.kind != "continuous" and is_density(model.likelihood_of_one()):
+        raise AncestralError(
+            f"the {model.likelihood()} likelihood is a density, but {data.name} holds discrete values "
+            f"({description.levels} levels), at which a density can be as high as one likes: it bounds nothing. "
+            "Prepare the data with dequantize='yes' (binarization 'none'), or choose a mass function, bernoulli or "
+            "discretized_logistic."
+        )
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     keep_freed_memory()
     parts: list[Bounds] = []
@@ -120,6 +91,9 @@ def evaluate(
             for x, y in data.batches(split, ROWS, shuffle=False, device=device):  # type: ignore[arg-type]
                 keep = min(len(x), total - done)
                 parts.append(bounds(model, x[:keep], particles, None if y is None else y[:keep]))
+                if not done:
+                    with torch.random.fork_rng():
+                        names = _names(model, model.given(x[:1], None if y is None else y[:1]))
                 done += keep
                 if progress:
                     progress(done, total, sum(part.log_prob.sum().item() for part in parts) / done)
@@ -130,9 +104,10 @@ def evaluate(
     config = data.config
     preparation = "dequantized" if config.dequantize == "yes" else f"binarization {config.binarization}"
     where = f"{data.name}, {split}, {'first ' if total < rows else ''}{total} rows, {preparation}"
+    if description.scale:
+        where += ", standardized columns"
     if data.note:
         where += f" ({data.note})"
-    description = data.description
     dimensions = math.prod(description.shape)
     levels = description.levels if description.kind == "continuous" else 0
     digest = data.digest(split)  # type: ignore[arg-type]
@@ -147,12 +122,55 @@ def evaluate(
     log_prob = torch.cat([part.log_prob for part in parts])
     estimator = f"importance-weighted, {particles} particles from q"
     average = f"mean over {particles} draws from q"
+    figures = [figure(names.log_prob, log_prob, "lower bound", estimator)]
+    if names.data_alone and description.levels:
+        bits = bits_per_dimension(log_prob, dimensions, levels)
+        figures.append(figure("bits per dimension", bits, "upper bound", estimator, "bits"))
     return [
-        figure("log p(x)", log_prob, "lower bound", estimator),
-        figure(
-            "bits per dimension", bits_per_dimension(log_prob, dimensions, levels), "upper bound", estimator, "bits"
-        ),
+        *figures,
         figure("ELBO", torch.cat([part.elbo for part in parts]), "lower bound", average),
-        figure("E[log p(x | z)]", torch.cat([part.log_likelihood for part in parts]), "part of a bound", average),
-        figure("KL(q(z | x) || p(z))", torch.cat([part.kl for part in parts]), "part of a bound", average),
+        figure(names.log_likelihood, torch.cat([part.log_likelihood for part in parts]), "part of a bound", average),
+        figure(names.kl, torch.cat([part.kl for part in parts]), "part of a bound", average),
     ]
+
+
+class _Names(NamedTuple):
+    """What the figures are of."""
+
+    log_prob: str
+    log_likelihood: str
+    kl: str
+    data_alone: bool
+    """Whether the density is of the data alone, not of their labels too."""
+
+
+def _names(model: LatentVariableModel, given: Mapping[str, Tensor]) -> _Names:
+    """The names, from one run of q and p on one datapoint: who is drawn, who is observed, who is read."""
+    trace = Trace((1, 1), given)
+    model.q(trace)
+    scored = score(model.p, trace)
+    latents = trace.drawn
+    observed = [name for name in given if name in scored.sites]
+    conditions = [name for name in given if name not in [*observed, *scored.unused]]
+    if isinstance(model.p, Joint):
+        parents = [parent for name in latents for parent in random_parents(name, model.p, scored)]
+    else:  # a model with state: anything it met before its last latent variable may be a parent
+        sites = list(scored.sites)
+        parents = conditions + sites[: max([sites.index(name) for name in latents], default=0)]
+    before = [name for name in given if name in parents]
+    prior = _conditional(latents, before)
+    posterior = _conditional(latents, [name for name in given if name not in trace.unused])
+    if any(name in observed for name in before):  # p(x, y | z) is then no product of the observed factors
+        likelihood = f"log p({_conditional([*observed, *latents], conditions)}) - log p({prior})"
+    else:
+        likelihood = f"log p({_conditional(observed, [*latents, *conditions])})"
+    return _Names(
+        f"log p({_conditional(observed, conditions)})",
+        f"E[{likelihood}]",
+        f"KL(q({posterior}) || p({prior}))",
+        observed == [model.observed],
+    )
+
+
+def _conditional(names: Sequence[str], parents: Sequence[str]) -> str:
+    return ", ".join(names) + (f" | {', '.join(parents)}" if parents else "")

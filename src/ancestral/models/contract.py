@@ -100,16 +100,15 @@ class CanDecode(Protocol):
 
 @runtime_checkable
 class CanReconstruct(Protocol):
-    """decode(encode(x))."""
+    """decode(encode(x)); ``sample=True``: of a draw of the latent variables."""
 
-    def reconstruct(self, x: Tensor, *, y: Tensor | None = None) -> Tensor: ...
+    def reconstruct(self, x: Tensor, *, sample: bool = False, y: Tensor | None = None) -> Tensor: ...
 
 
 CAPABILITIES: dict[str, type] = {
     "sample": CanSample,
-    "evaluate": CanLogProb,
     "encode": CanEncode,
     "decode": CanDecode,
     "reconstruct": CanReconstruct,
 }
-"""The capability that each verb asks for."""
+"""The capability of each method that a verb calls. ``evaluate`` needs p and q themselves, a LatentVariableModel."""

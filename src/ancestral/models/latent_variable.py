@@ -15,26 +15,40 @@ from ancestral.distributions import base_of, check_support
 from ancestral.errors import AncestralError, GraphError, nearest
 from ancestral.models.contract import Batch, Player, Scalars
 from ancestral.objectives import elbo, elbo_terms, iwae
+from ancestral.objectives.elbo import same_batch, score
+from ancestral.objectives.expectation import average
+from ancestral.objectives.iwae import bounds
 
 Objective = Literal["elbo", "iwae"]
 Latents = Tensor | dict[str, Tensor]
 
 
+def mean_of(distribution: Distribution) -> Tensor | None:
+    """The mean, or None where it is not known in closed form."""
+    if isinstance(base_of(distribution)[0], Categorical):  # torch says nan for the mean of an index
+        return None
+    try:
+        return distribution.mean
+    except NotImplementedError:
+        return None
+
+
 class _Mean:
-    """Takes the mean of a distribution for its value."""
+    """Takes the mean of a distribution for its value; where it is not known, a draw or an error."""
+
+    def __init__(self, or_draw: bool = False) -> None:
+        self.or_draw = or_draw
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
-        try:
-            mean = distribution.mean
-        except NotImplementedError:
-            mean = None
-        base = base_of(distribution)[0]
-        if mean is None or isinstance(base, Categorical):  # torch says nan for the mean of an index
-            raise AncestralError(
-                f"the mean of {name!r}, a {type(base).__name__}, is not known in closed form: ask for a draw instead "
-                "(sample=True, mean=False)."
-            )
-        return mean.expand(*trace.missing_shape(distribution), *mean.shape)
+        mean = mean_of(distribution)
+        if mean is not None:
+            return mean.expand(*trace.missing_shape(distribution), *mean.shape)
+        if self.or_draw:
+            return AncestralSampling().draw(name, distribution, trace)
+        raise AncestralError(
+            f"the mean of {name!r}, a {type(base_of(distribution)[0]).__name__}, is not known in closed form: ask for "
+            "a draw instead (in Python sample=True, or mean=False for sample(); on the command line --draws)."
+        )
 
     def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor | None:
         return None
@@ -115,8 +129,23 @@ class LatentVariableModel(nn.Module):
         if self._takes_labels():
             if y is None:
                 raise AncestralError(f"{self.p} is conditioned on the labels y, but the data have none.")
+            if self.classes and not y.is_cuda:  # a GPU would have to be waited for, at every step
+                self._check_labels(y)
             values["y"] = F.one_hot(y, self.classes).to(x.dtype) if self.classes else y
         return values
+
+    def conditions(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
+        """The observed values besides x that p knows: what :meth:`decode` takes for ``given``."""
+        left_out = (self.observed, *self._example().unused)
+        return {name: value for name, value in self.given(x, y).items() if name not in left_out}
+
+    def _check_labels(self, y: Tensor) -> None:
+        low, high = int(y.min()), int(y.max())
+        if low < 0 or high >= self.classes:
+            raise AncestralError(
+                f"the data have a label {high if high >= self.classes else low}, but the model has "
+                f"classes={self.classes}: labels run from 0 to {self.classes - 1}."
+            )
 
     def _takes_labels(self) -> bool:
         return self.observed != "y" and any(
@@ -133,8 +162,7 @@ class LatentVariableModel(nn.Module):
         loss = -terms.elbo.mean()
         if self.free_bits:
             for name in self.analytic_kl:
-                units = kl_per_unit(terms.q.sites[name].distribution, terms.p.sites[name].distribution)
-                units = units.reshape(-1, *terms.q.sites[name].distribution.event_shape).mean(0)
+                units = kl_per_unit(name, terms.p, terms.q).mean(-1)
                 # Σ max(λ, KL_j) = Σ KL_j + Σ max(0, λ - KL_j): the bound already holds the first sum
                 loss = loss + beta * F.relu(self.free_bits - units).sum()
         kl = [value.mean() for value in terms.kl.values()]
@@ -164,15 +192,14 @@ class LatentVariableModel(nn.Module):
 
     def check(self, batch: Batch) -> None:
         """Every shape, and that the data lie in the support of their likelihood."""
-        if self.classes and batch.y is not None and int(batch.y.max()) >= self.classes:
-            raise AncestralError(
-                f"the data have a label {int(batch.y.max())}, but the model has classes={self.classes}."
-            )
+        if self.classes and batch.y is not None:
+            self._check_labels(batch.y)
         given = self.given(batch.x, batch.y)
         elbo(self.p, self.q, given, estimators=self.estimators, analytic_kl=self.analytic_kl)
         with torch.no_grad():
-            trace = run(self.q, given, (1, batch.x.shape[0]))
-            sites = run(self.p, trace.values, trace.shape).sites
+            trace = Trace((1, batch.x.shape[0]), given)
+            self.q(trace)
+            sites = score(self.p, trace).sites
         if self.observed not in sites:
             raise GraphError(
                 f"p never samples the observed variable {self.observed!r}. " + nearest(self.observed, sites)
@@ -206,22 +233,54 @@ class LatentVariableModel(nn.Module):
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, *, particles: int = 1, y: Tensor | None = None) -> Tensor:
-        """The importance-weighted bound of log p(x) with this many particles, in nats, ``[batch]``.
+        """The importance-weighted bound of log p(x) with this many particles, in nats, ``[batch]``, float64.
 
-        A lower bound in expectation, which tends to log p(x) as particles grow (Burda et al., 2016, theorem 1).
+        A lower bound in expectation, which tends to log p(x) as particles grow (Burda et al., 2016, theorem 1). Memory
+        does not grow with the particles.
         """
-        return iwae(self.p, self.q, self.given(x, y), particles, AncestralSampling())
+        return bounds(self.p, self.q, self.given(x, y), particles).log_prob
 
     @torch.no_grad()
     def encode(self, x: Tensor, *, sample: bool = False, y: Tensor | None = None) -> Latents:
-        """The mean of q(z | x), later latents at the means of earlier ones, or a draw: a tensor, or several by name."""
-        trace = run(self.q, self.given(x, y), (x.shape[0],), None if sample else _Mean())
+        """The mean of q(z | x), later latents at the means of earlier ones, or a draw: a tensor, or several by name.
+
+        Raises:
+            AncestralError: a mean is not known in closed form.
+        """
+        trace = self._posterior(x, y, None if sample else _Mean())
         latents = {name: trace[name] for name in trace.drawn}
         return next(iter(latents.values())) if len(latents) == 1 else latents
 
     @torch.no_grad()
+    def posterior_means(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
+        """What :meth:`encode` gives, by name, of those latent variables alone whose mean is known in closed form.
+
+        Left out is also what depends on a variable without one.
+        """
+        trace = self._posterior(x, y, _Mean(or_draw=True))
+        unknown: set[str] = set()
+        for i, name in enumerate(trace.values):
+            # of a model with state, anything it met before may be a parent
+            parents = self.q.parents.get(name, ()) if isinstance(self.q, Joint) else list(trace.values)[:i]
+            no_mean = name in trace.sites and mean_of(trace.sites[name].distribution) is None
+            if no_mean or not unknown.isdisjoint(parents):
+                unknown.add(name)
+        return {name: trace[name] for name in trace.drawn if name not in unknown}
+
+    def _posterior(self, x: Tensor, y: Tensor | None, estimators: Estimators | None) -> Trace:
+        """One run of q, which need not read every given value."""
+        trace = Trace((x.shape[0],), self.given(x, y), estimators)
+        self.q(trace)
+        return trace
+
+    @torch.no_grad()
     def decode(self, z: Latents, *, sample: bool = False, given: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The mean of p(x | z), or a draw. ``z`` is a tensor ``[batch, …]``, or a dict by name."""
+        """The mean of p(x | z), or a draw. ``z`` is a tensor ``[batch, …]``, or a dict by name.
+
+        Raises:
+            GraphError: ``z`` or ``given`` names a variable that p does not know.
+            AncestralError: the mean is not known in closed form, or ``z`` is one tensor for several variables.
+        """
         if isinstance(z, Tensor):
             names = self.latents()
             if len(names) != 1:
@@ -234,10 +293,14 @@ class LatentVariableModel(nn.Module):
         return run(self.p, {**(given or {}), **z}, (n,), estimators)[self.observed]
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor, *, y: Tensor | None = None) -> Tensor:
-        """The mean of p(x | z) at the mean of q(z | x)."""
-        others = {name: value for name, value in self.given(x, y).items() if name != self.observed}
-        return self.decode(self.encode(x, y=y), given=others)
+    def reconstruct(self, x: Tensor, *, sample: bool = False, y: Tensor | None = None) -> Tensor:
+        """The mean of p(x | z) at the mean of q(z | x).
+
+        ``sample=True``: at a draw of it, and a draw of x too if that has no mean in closed form.
+        """
+        z = self._posterior(x, y, None if sample else _Mean())
+        values = self.conditions(x, y) | {name: z[name] for name in z.drawn}
+        return run(self.p, values, (x.shape[0],), {self.observed: _Mean(or_draw=sample)})[self.observed]
 
     def latents(self) -> list[str]:
         """The names of the latent variables, in p's order."""
@@ -252,27 +315,33 @@ class LatentVariableModel(nn.Module):
 
     def likelihood(self) -> str:
         """The name of p(x | …), for people to read."""
-        return type(base_of(self._example().sites[self.observed].distribution)[0]).__name__
+        return type(base_of(self.likelihood_of_one())[0]).__name__
+
+    def likelihood_of_one(self) -> Distribution:
+        """p(x | …) of one datapoint, at a draw of the latent variables; the random stream is left as it was."""
+        return self._example().sites[self.observed].distribution
 
     def _example(self) -> Trace:
         """One run of p that leaves the random stream as it was."""
         device = next((p.device for p in self.parameters()), torch.device("cpu"))
-        given = (
-            {"y": torch.zeros(1, *[self.classes] * bool(self.classes), device=device)} if self._takes_labels() else {}
-        )
+        labels = torch.zeros(1, self.classes, device=device) if self.classes else torch.zeros(1, device=device).long()
         with torch.random.fork_rng(), torch.no_grad():
-            return run(self.p, given, (1,))
+            trace = Trace((1,), {"y": labels} if self._takes_labels() else {})
+            self.p(trace)
+            return trace
 
     def extra_repr(self) -> str:
         return f"objective={self.objective}, particles={self.particles}"
 
 
-def kl_per_unit(q: Distribution, p: Distribution) -> Tensor:
-    """KL(q || p) of each component of a factorised variable, nats, ``[…, *event]``."""
-    q, dims = base_of(q)
-    p, p_dims = base_of(p)
-    if dims != p_dims or not dims:
+def kl_per_unit(name: str, p: Trace, q: Trace) -> Tensor:
+    """E_q[KL(q || p)] of each component of a factorised variable, in nats, ``[units, batch]``."""
+    posterior, prior = same_batch(q.sites[name].distribution, p.sites[name].distribution)
+    (posterior, dims), (prior, prior_dims) = base_of(posterior), base_of(prior)
+    if dims != prior_dims or not dims:
         raise AncestralError(
             "the divergence per dimension needs factorised distributions (torch.distributions.Independent)."
         )
-    return kl_divergence(q, p)
+    units = kl_divergence(posterior, prior).flatten(-dims)
+    averaged: Tensor = torch.vmap(lambda unit: average(unit.expand(q.shape), q), in_dims=-1)(units)
+    return averaged

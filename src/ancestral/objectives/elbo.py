@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import Distribution, kl_divergence
 
-from ancestral.core import Estimators, Joint, Site, Trace, run
+from ancestral.core import Estimators, Joint, Site, Trace
 from ancestral.errors import AncestralError, GraphError, ShapeError, nearest
 from ancestral.objectives.expectation import average, expectation
 
@@ -107,7 +107,9 @@ def elbo_terms(
 
 def score(model: Callable[[Trace], Any], trace: Trace) -> Trace:
     """Run ``model`` at the values of another model's trace: every density, nothing drawn."""
-    return run(model, trace.values, trace.shape)
+    scored = Trace(trace.shape, trace.values)  # not run: p need not know every variable of q
+    model(scored)
+    return scored
 
 
 def check_same_latents(p: Trace, q: Trace) -> None:
@@ -174,17 +176,18 @@ def random_parents(name: str, p: Joint, scored: Trace) -> list[str]:
 
 def analytic_divergence(q: Site, p: Site) -> Tensor:
     """KL(q || p) in closed form, nats, of a shape that broadcasts to ``(*particles, batch)``."""
-    posterior, prior = q.distribution, p.distribution
-    batch: torch.Size = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
-        posterior.batch_shape, prior.batch_shape
-    )
-    # torch's closed forms for discrete variables do not broadcast
-    if not posterior.batch_shape == prior.batch_shape == batch:
-        posterior, prior = posterior.expand(batch), prior.expand(batch)
     try:
-        return kl_divergence(posterior, prior)
+        return kl_divergence(*same_batch(q.distribution, p.distribution))
     except NotImplementedError:
         raise AncestralError(
             f"no closed form is known for the divergence of {q.name!r} from {type(q.distribution).__name__} "
             f"to {type(p.distribution).__name__}. Leave {q.name!r} out of analytic_kl."
         ) from None
+
+
+def same_batch(q: Distribution, p: Distribution) -> tuple[Distribution, Distribution]:
+    """Both with their common batch shape: torch's closed forms for discrete variables do not broadcast."""
+    batch: torch.Size = torch.broadcast_shapes(q.batch_shape, p.batch_shape)  # type: ignore[no-untyped-call]
+    if q.batch_shape == p.batch_shape == batch:
+        return q, p
+    return q.expand(batch), p.expand(batch)
