@@ -359,7 +359,7 @@ def test_a_gan_has_a_run_too_and_no_likelihood(tmp_path: Path) -> None:
     assert run.which == "last"
     assert run.model.sample(5).shape == (5, 7)
     assert {"discriminator loss", "generator loss", "discriminator accuracy on data"} <= run.metrics[0].keys()
-    with pytest.raises(AncestralError, match="no density"):
+    with pytest.raises(AncestralError, match="no LatentVariableModel"):
         run.evaluate()
 
 

@@ -58,7 +58,7 @@ def evaluate(
     """
     if not isinstance(model, LatentVariableModel):
         raise AncestralError(
-            f"a {type(model).__name__} is no LatentVariableModel, so there are no p and q to evaluate a bound of. "
+            f"a {type(model).__name__} is no LatentVariableModel: there is no density of p and q to evaluate. "
             "Models with one: vae, and any LatentVariableModel."
         )
     if split not in ("train", "validation", "test"):
