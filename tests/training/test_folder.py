@@ -141,8 +141,9 @@ def test_weights_of_another_architecture_are_a_clear_error() -> None:
 
 def test_a_folder_remembers_its_settings(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "a" / "run")
-    folder.create({"model": "vae", "settings": {"hidden": (7, 5)}})
-    assert folder.config() == {"format": FORMAT, "model": "vae", "settings": {"hidden": [7, 5]}}
+    rest = {"model": "vae", "data": "digits", "data_settings": {}, "training": {}, "description": {}}
+    folder.create({**rest, "settings": {"hidden": (7, 5)}})
+    assert folder.config() == {"format": FORMAT, **rest, "settings": {"hidden": [7, 5]}}
     assert {place.name for place in folder.path.iterdir()} == {"config.toml", "samples", "checkpoints"}
 
 
