@@ -25,6 +25,7 @@ from torch.distributions import (
     OneHotCategorical,
 )
 
+from ancestral.distributions.bernoulli import IndependentBernoulli
 from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
 from ancestral.distributions.discretized_logistic import DiscretizedLogistic
 from ancestral.errors import AncestralError, ShapeError
@@ -45,16 +46,20 @@ def event(distribution: Distribution, event_dims: int) -> Distribution:
     return Independent(distribution, event_dims, validate_args=False) if event_dims else distribution
 
 
+def _bernoulli(logits: Tensor, event_dims: int) -> Distribution:
+    return IndependentBernoulli(logits, event_dims) if event_dims else Bernoulli(logits=logits, validate_args=False)
+
+
 class Head(nn.Module):
     """A conditional made of a network and a rule that turns its output into a distribution.
 
     Args:
         network: from the parents to the parameters.
-        parameters: how many parameters each component of the event has.
         event_dims: how many trailing dimensions are one event.
     """
 
     parameters_per_component = 1
+    """How many parameters each component of the event has."""
 
     def __init__(self, network: nn.Module, event_dims: int = 1) -> None:
         super().__init__()
@@ -127,7 +132,7 @@ class BernoulliHead(Head):
     """p(x | parents) = ∏ Bernoulli(x_i; σ(logit_i)). See :func:`bernoulli`."""
 
     def distribution(self, output: Tensor) -> Distribution:
-        return event(Bernoulli(logits=output, validate_args=False), self.event_dims)
+        return _bernoulli(output, self.event_dims)
 
     def unconstrained_mean(self, data: Tensor) -> Tensor | None:
         return _log_odds(data)
@@ -288,7 +293,7 @@ class BernoulliBias(nn.Module):
         self.logits = nn.Parameter(torch.zeros(size))
 
     def forward(self) -> Distribution:
-        return event(Bernoulli(logits=self.logits, validate_args=False), 1)
+        return _bernoulli(self.logits, 1)
 
 
 def standard_normal(*shape: int) -> StandardNormal:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ancestral.configs import DataDescription, GANConfig
 from ancestral.errors import AncestralError
 from ancestral.models.contract import Batch, Player, Scalars
-from ancestral.networks import Maxout, glorot
+from ancestral.networks import Linear, Maxout, glorot
 from ancestral.objectives import discriminator_loss, generator_loss
 
 
@@ -34,8 +34,8 @@ class GAN(nn.Module):
         features = math.prod(data.shape)
         layers: list[nn.Module] = []
         for inward, outward in pairwise((config.latent, *config.hidden)):
-            layers += [nn.Linear(inward, outward), nn.ReLU()]
-        layers.append(nn.Linear((config.latent, *config.hidden)[-1], features))
+            layers += [Linear(inward, outward), nn.ReLU()]
+        layers.append(Linear((config.latent, *config.hidden)[-1], features))
         if data.kind != "continuous" or data.levels:
             layers.append(nn.Sigmoid())  # pixels lie in [0, 1]
         self.generator = nn.Sequential(*layers, nn.Unflatten(-1, data.shape))
@@ -43,7 +43,7 @@ class GAN(nn.Module):
         widths = (features, *config.discriminator_hidden)
         for inward, outward in pairwise(widths):
             layers += [Maxout(inward, outward, config.pieces), nn.Dropout(config.dropout)]
-        self.discriminator = nn.Sequential(*layers, nn.Linear(widths[-1], 1), nn.Flatten(0))
+        self.discriminator = nn.Sequential(*layers, Linear(widths[-1], 1), nn.Flatten(0))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 # The paper's own much smaller start leaves z with little effect on G(z): samples began alike, and were

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ancestral.errors import AncestralError, ShapeError
+from ancestral.networks.linear_layer import Linear
 from ancestral.networks.mlp import activation, glorot
 
 ImageShape = tuple[int, int, int]
@@ -50,7 +51,7 @@ class ConvEncoder(nn.Module):
             layers += [nn.Conv2d(inward, outward, 3, stride=2, padding=1), activation(activation_name)]
             inward = outward
         self.convolutions = nn.Sequential(*layers)
-        self.output = glorot(nn.Linear(inward * height * width, features))
+        self.output = glorot(Linear(inward * height * width, features))
 
     def forward(self, x: Tensor) -> Tensor:
         if tuple(x.shape[-3:]) != self.shape:
@@ -85,7 +86,7 @@ class ConvDecoder(nn.Module):
         super().__init__()
         sizes = halvings(_check(shape, channels), len(channels))
         self.start = (channels[-1], *sizes[-1])
-        self.input = glorot(nn.Linear(features, channels[-1] * sizes[-1][0] * sizes[-1][1]))
+        self.input = glorot(Linear(features, channels[-1] * sizes[-1][0] * sizes[-1][1]))
         layers: list[nn.Module] = []
         outwards = [*reversed(channels[:-1]), outputs]
         inward = channels[-1]

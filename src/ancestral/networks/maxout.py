@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ancestral.networks.linear_layer import Linear
+
 
 class Maxout(nn.Module):
     r"""The largest of several affine maps, unit by unit.
@@ -22,7 +24,7 @@ class Maxout(nn.Module):
     def __init__(self, inward: int, units: int, pieces: int) -> None:
         super().__init__()
         self.units, self.pieces = units, pieces
-        self.linear = nn.Linear(inward, units * pieces)
+        self.linear = Linear(inward, units * pieces)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.amax(self.linear(x).unflatten(-1, (self.pieces, self.units)), -2)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.errors import AncestralError, ShapeError, nearest
+from ancestral.networks.linear_layer import Linear
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
@@ -46,7 +47,7 @@ class MLP(nn.Module):
         for i, (inward, outward) in enumerate(itertools.pairwise(widths)):
             if i:
                 layers.append(activation(activation_name))
-            layers.append(glorot(nn.Linear(inward, outward)))
+            layers.append(glorot(Linear(inward, outward)))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, *inputs: Tensor) -> Tensor:

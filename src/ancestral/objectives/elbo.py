@@ -186,8 +186,12 @@ def analytic_divergence(q: Site, p: Site) -> Tensor:
 
 
 def same_batch(q: Distribution, p: Distribution) -> tuple[Distribution, Distribution]:
-    """Both with their common batch shape: torch's closed forms for discrete variables do not broadcast."""
-    batch: torch.Size = torch.broadcast_shapes(q.batch_shape, p.batch_shape)  # type: ignore[no-untyped-call]
-    if q.batch_shape == p.batch_shape == batch:
-        return q, p
-    return q.expand(batch), p.expand(batch)
+    """Both with their common batch shape: torch's closed forms for discrete variables do not broadcast.
+
+    The trace has seen to it that a batch shape is a trailing part of the whole, so the longer is the common one.
+    """
+    if len(q.batch_shape) < len(p.batch_shape):
+        return q.expand(p.batch_shape), p
+    if len(p.batch_shape) < len(q.batch_shape):
+        return q, p.expand(q.batch_shape)
+    return q, p
