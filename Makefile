@@ -10,12 +10,13 @@ DEMO ?= vae digits --latent 8 --likelihood discretized-logistic --epochs 150
 test: export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check clean
+.PHONY: help demo test check docs clean
 
 help:
 	@echo "make demo    set up, train a first model on handwritten digits, say where its pictures lie"
 	@echo "make test    set up with all that development needs, run every test, then make check"
 	@echo "make check   style (ruff), types (mypy), the order of the house (import-linter)"
+	@echo "make docs    build the site, English and Japanese, into build/site"
 	@echo "make clean   remove $(VENV) and caches; runs/ stays"
 	@echo
 	@echo "PYTHON=$(PYTHON) is the interpreter that is used; name another with make demo PYTHON=python3.12."
@@ -43,6 +44,10 @@ check: $(VENV)/.installed-test
 	@$(VENV)/bin/mypy
 	@echo "== the order of the house: lint-imports"
 	@$(VENV)/bin/lint-imports
+
+docs: $(VENV)/.installed-test
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
+	@echo "the site:  build/site/index.html"
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

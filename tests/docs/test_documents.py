@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-GUIDE = sorted(page.relative_to(ROOT) for page in (ROOT / "docs/guide").glob("*.md") if ".ja." not in page.name)
-TRANSLATED = [Path("README.md"), *GUIDE]
+SITE = sorted(page.relative_to(ROOT) for page in (ROOT / "docs").rglob("*.md") if ".ja." not in page.name)
+TRANSLATED = [Path("README.md"), *SITE]
 DOCUMENTS = [
     *TRANSLATED,
     *(page.with_suffix(".ja.md") for page in TRANSLATED),
     Path("CONTRIBUTING.md"),
     Path("CHANGELOG.md"),
-    Path("docs/design.md"),
 ]
 
 CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+DISPLAYED = re.compile(r"^(?:\$\$.*?\$\$|::: .+)$", re.MULTILINE | re.DOTALL)  # a formula, or a name of the reference
 LINK = re.compile(r"\]\(([^)]+)\)")
 
 
@@ -41,10 +41,11 @@ def links(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", TRANSLATED, ids=str)
-def test_english_and_japanese_have_the_same_headings_code_and_links(page: Path) -> None:
+def test_english_and_japanese_have_the_same_headings_code_formulas_and_links(page: Path) -> None:
     japanese = page.with_suffix(".ja.md")
     assert headings(page) == headings(japanese)
     assert CODE.findall(text(page)) == CODE.findall(text(japanese))
+    assert DISPLAYED.findall(prose(page)) == DISPLAYED.findall(prose(japanese))
     assert links(page) == links(japanese)
 
 
@@ -99,5 +100,5 @@ def test_contributing_names_files_that_exist() -> None:
 
 
 def test_pictures_in_the_repository_are_small() -> None:
-    for picture in (ROOT / "docs/pictures").iterdir():
+    for picture in (ROOT / "docs/pictures").rglob("*.png"):
         assert picture.stat().st_size < 100_000, picture.name
