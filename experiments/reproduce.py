@@ -75,6 +75,15 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "settings": {**IWAE_NETWORK, "batch_size": 100, "schedule": "cosine", "learning_rate": 2e-3, "epochs": 1150},
         "particles": 5000,
     },
+    "vae-bfloat16": {
+        "about": "The default schedule, 300 passes, with --precision bfloat16",
+        "published": "86.76 nats, 19 active units after 3,280 passes of batches of 20 (Burda et al., 2016, table 1)",
+        "settings": {
+            **IWAE_NETWORK, "batch_size": 100, "schedule": "cosine", "learning_rate": 2e-3, "epochs": 300,
+            "precision": "bfloat16",
+        },
+        "particles": 5000,
+    },
     "frey-faces": {
         "about": "Frey Faces, AEVB's network: 200 tanh units, Gaussian decoder with sigmoid means, 2 latent dimensions",
         "published": "figure 2 of Kingma and Welling (2014): a plot, its axis from 0 to 1,600 nats",

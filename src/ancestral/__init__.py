@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         models as models,
         networks as networks,
         objectives as objectives,
+        report as report,
         runs as runs,
         training as training,
     )
@@ -117,6 +118,7 @@ _ROOMS = (
     "models",
     "networks",
     "objectives",
+    "report",
     "runs",
     "training",
 )

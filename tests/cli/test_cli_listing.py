@@ -13,6 +13,7 @@ import pytest
 from ancestral.configs import MODELS
 from ancestral.configs.vae import Likelihood
 from ancestral.data import named_sets
+from ancestral.networks import processor
 
 SECTIONS = ("models", "data", "objectives", "estimators", "likelihoods")
 
@@ -59,6 +60,23 @@ def test_doctor_says_what_is_missing(command: Any, tmp_path: Path, monkeypatch: 
     assert ended.status == 1
     assert f"ANCESTRAL_DATA names {tmp_path / 'nowhere'}, which is no folder" in ended.out
     assert "mend" in ended.out
+
+
+@pytest.mark.parametrize(("load", "advice"), [(1.9, "stay with one"), (0.0, "--threads 2 may pay")])
+def test_doctor_advises_threads_by_whether_the_cores_are_free(
+    command: Any, monkeypatch: pytest.MonkeyPatch, load: float, advice: str
+) -> None:
+    monkeypatch.setattr(processor, "cores", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    assert advice in command("doctor").out
+
+
+@pytest.mark.parametrize(("can", "words"), [(True, "is fast on"), (False, "is slower than float32 on")])
+def test_doctor_says_whether_bfloat16_pays(
+    command: Any, monkeypatch: pytest.MonkeyPatch, can: bool, words: str
+) -> None:
+    monkeypatch.setattr(processor, "multiplies_bfloat16", lambda: can)
+    assert words in command("doctor").out
 
 
 @pytest.mark.parametrize("words", [["list"], ["--help"], ["sample", "--help"]])

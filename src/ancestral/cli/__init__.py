@@ -20,12 +20,21 @@ VERBS = {
     "reconstruct": "encode data and decode them again",
     "interpolate": "walk from one datapoint to another through the latent space",
     "evaluate": "bounds of log p(x) on held-out data",
+    "report": "one page about a run: verdict, losses, pictures, figures",
+    "compare": "runs side by side on one page",
     "list": "models, data sets, objectives, estimators",
     "doctor": "is everything here that is needed?",
 }
 
-OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory")
-"""What torch says when memory runs out, on a GPU and on a CPU."""
+OUT_OF_MEMORY = (
+    "out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory", "overflowed with sizes",
+)  # fmt: skip
+"""What torch says when memory runs out, on a GPU and on a CPU, or when even the number of bytes is too large."""
+
+
+SPINS = "2000"
+"""How often a thread looks for work before it sleeps. OpenMP's own default keeps a core busy with waiting: where cores
+are shared, two threads then take ten times as long as one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a disk that is full, a name that is too long
-        print(f"error: {error}.", file=sys.stderr)
+        print(f"error: {error}. Give another place, or make room there.", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError, on the CPU without a name of its own
         if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
@@ -65,6 +74,10 @@ def _run(words: list[str]) -> int:
 
         print(f"ancestral {__version__}")
         return 0
+    for word in words:
+        if not word.isprintable() and any("\ud800" <= character <= "\udfff" for character in word):
+            raise AncestralError(f"{word!r} is no text in UTF-8, so that nothing can note it: rename the file.")
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
     verb = words[0]
     if verb not in VERBS:
         print(f"error: there is no verb {verb!r}. {nearest(verb, VERBS)}", file=sys.stderr)

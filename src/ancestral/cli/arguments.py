@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
+from types import ModuleType, NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -30,8 +32,17 @@ Own = Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")]
 
 
 def parse(kind: type[Arguments], verb: str, words: Sequence[str]) -> Arguments:
-    """The flags of a verb as a dataclass; wrong ones are answered with the nearest match (exit status 2)."""
+    """The flags of a verb as a dataclass; wrong ones are answered with the nearest match (exit status 2).
+
+    Raises:
+        AncestralError: a flag is given twice, or a value is out of range.
+    """
+    flags = [word.partition("=")[0].replace("_", "-") for word in words if re.match("--.|-[a-z]", word)]
+    for flag in flags:
+        if flags.count(flag) > 1:
+            raise AncestralError(f"{flag} is given {flags.count(flag)} times, and only one can have effect: keep one.")
     registry = ConstructorRegistry()
+    registry.primitive_rule(_word)
     registry.primitive_rule(_choice)
     return tyro.cli(
         kind,
@@ -43,6 +54,33 @@ def parse(kind: type[Arguments], verb: str, words: Sequence[str]) -> Arguments:
             tyro.conf.PositionalMetavarFromFieldName,
         ),
         registry=registry,
+    )
+
+
+def _word(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """How tyro reads one word of text or one number. What may be None is so by leaving the flag out."""
+    types = [inner for inner in get_args(kind.type) or (kind.type,) if inner is not NoneType]
+    if types not in ([str], [int], [float]) or get_origin(kind.type) not in (None, Union, UnionType):
+        return None
+    of = types[0]
+
+    def read(words: list[str]) -> str | int | float:
+        if not words[0]:
+            raise ValueError("it is empty: give a value, or leave the flag out.")
+        try:
+            value: str | int | float = of(words[0])
+        except ValueError:
+            raise ValueError(f"{words[0]!r} is no {'whole ' if of is int else ''}number.") from None
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError(f"{words[0]} is beyond the largest number, 2^63 - 1.")
+        return value
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=of.__name__.upper(),
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, kind.type),
+        str_from_instance=lambda value: [str(value)],
     )
 
 
@@ -134,7 +172,9 @@ def _run_own(path: Path, code: Callable[..., Any], *arguments: Any) -> Any:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == str(path.resolve())]
         where = f", line {lines[-1]}," if lines else ""
-        raise AncestralError(f"{path}{where} does not run: {type(error).__name__}: {error}") from error
+        raise AncestralError(
+            f"{path}{where} does not run: {type(error).__name__}: {error}. Write it so that it runs by itself."
+        ) from error
 
 
 def destination(out: str | None, default: Path, data: DataDescription) -> Path:
@@ -230,3 +270,16 @@ def description(run: Run) -> DataDescription:
 
     found: DataDescription = parse_table(DataDescription, run.config["description"], run.folder.config_file)
     return found
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for long work, on a terminal only: call what it gives with the work, how much is done, how much in all."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda work, done, total: bar.update(task, description=work, completed=done, total=total)

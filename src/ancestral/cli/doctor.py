@@ -28,15 +28,19 @@ def main(words: Sequence[str]) -> int:
     import ancestral
     from ancestral.data import named_sets
     from ancestral.data.download import folder_of
+    from ancestral.networks.processor import cores, multiplies_bfloat16
 
     good = True
     print(f"ancestral   {ancestral.__version__}, Python {platform.python_version()} at {sys.executable}")
-    print(f"torch       {torch.__version__}, numpy {numpy.__version__}, {os.cpu_count()} CPU cores")
+    print(f"torch       {torch.__version__}, numpy {numpy.__version__}, {cores()} CPU cores")
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             print(f"GPU         {torch.cuda.get_device_name(index)}")
     else:
         print("GPU         none that torch sees; the CPU will do for everything in the README")
+    print(f"threads     {threads()}")
+    speed = "fast on" if multiplies_bfloat16() else "slower than float32 on"
+    print(f"bfloat16    --precision bfloat16 is {speed} this processor")
     one = torch.ones(3, requires_grad=True)
     (gradient,) = torch.autograd.grad((one * one).sum(), one)
     works = bool((gradient == 2).all())
@@ -62,3 +66,19 @@ def main(words: Sequence[str]) -> int:
     print(f"disk        {free:.1f} GiB free; this folder {words_}")
     print("all is well. To begin:  ancestral train vae digits --out runs/first" if good else "mend what is said above.")
     return 0 if good else 1
+
+
+def threads() -> str:
+    """What runs do about threads, and whether the cores are shared right now."""
+    from ancestral.networks.processor import cores
+
+    words = "a run trains with one, unless --threads says otherwise"
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > cores() / 2:
+        return (
+            f"{words}; others keep {load:.1f} of {cores()} cores busy, and threads that wait for each other on shared "
+            "cores can be ten times slower: stay with one"
+        )
+    if cores() > 1:
+        return f"{words}; the cores are free now, so --threads {cores()} may pay for wide networks and large batches"
+    return words

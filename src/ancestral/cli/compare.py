@@ -1,0 +1,101 @@
+"""``ancestral compare RUN RUN...``."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from ancestral.cli.arguments import Own, own_model, parse, progress_bar
+from ancestral.errors import AncestralError
+
+if TYPE_CHECKING:
+    from ancestral.evaluation import Figure
+    from ancestral.report.compare import Comparison
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Put runs side by side: settings that differ, losses, samples, and figures.
+
+    Figures share a table only if they are of the same rows, likelihood, kind of bound and number of particles.
+    """
+
+    runs: tyro.conf.Positional[tuple[str, ...]]
+    """The run folders, two or more."""
+    out: Annotated[str, tyro.conf.arg(metavar="PATH")] = "compare.html"
+    """Where the page goes: FILE.html."""
+    language: Literal["auto", "en", "ja"] = "auto"
+    """Which language shows first; auto: that of the reader's browser. The page can be switched."""
+    checkpoint: Literal["auto", "best", "last"] = "auto"
+    """Which weights a new evaluation takes. auto: the best by validation if there are any."""
+    model: Own = None
+    """For new evaluations of runs with a model of your own: FILE.py:NAME, a model or a function that makes it."""
+    device: str = "auto"
+    """Where new evaluations are made; auto takes the GPU if there is one."""
+    seed: int = 0
+    """Of the draws of new evaluations."""
+    particles: int | None = None
+    """Evaluate every run anew with so many draws of z. By default evaluation.json is used, or 100 drawn without it."""
+    limit: int | None = None
+    """Evaluate every run anew on so many rows, 0 for all. By default evaluation.json, or the first 1,000 without it."""
+
+
+def main(words: Sequence[str]) -> int:
+    arguments = parse(Compare, "compare", words)
+    if not 0 <= arguments.seed < 2**63:
+        raise AncestralError(f"seed is {arguments.seed}, but it must be 0 or more, and below 2^63.")
+
+    from ancestral.report import write_comparison
+
+    with progress_bar() as progress:
+        comparison = write_comparison(
+            arguments.runs,
+            arguments.out,
+            model=own_model(arguments.model),
+            which=arguments.checkpoint,
+            device=arguments.device,
+            language=arguments.language,
+            particles=arguments.particles,
+            limit=arguments.limit,
+            seed=arguments.seed,
+            progress=progress,
+        )
+    print(in_words(comparison))
+    print(f"page:  {comparison.path}  ({comparison.path.stat().st_size / 1000:,.0f} kB; open it in a browser)")
+    print(f"next:  ancestral report {shlex.quote(arguments.runs[0])}")
+    return 0
+
+
+def in_words(comparison: Comparison) -> str:
+    """The figures as tables of words, one for each group of runs that compare, and why there is more than one."""
+    from ancestral.report.compare import table_of
+    from ancestral.report.report import shown
+
+    def cell(figure: Figure | None) -> str:
+        return (
+            "-"
+            if figure is None
+            else " ".join(shown(figure)[part] for part in ("value", "error", "unit")).replace("  ", " ")
+        )
+
+    parts = []
+    for group in comparison.groups:
+        rows = [["", *(run.label for run in group)]]
+        for figures in table_of(group):
+            name = next(figure.name for figure in figures if figure)
+            rows.append([name, *map(cell, figures)])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for name, *cells in rows:
+            aligned = (words.rjust(width) for words, width in zip(cells, widths[1:], strict=True))
+            parts.append("  ".join([name.ljust(widths[0]), *aligned]))
+        first = group[0].figures[0]
+        parts.append(f"{first.likelihood}; {first.data}; sha256 {first.digest[:12]}\n")
+    if comparison.reasons:
+        reasons = "; ".join(reason.en for reason in comparison.reasons)
+        parts.append(f"these can't be compared with one another: {reasons}\n")
+    parts += [f"{run.label}: {run.without.en}\n" for run in comparison.runs if run.without is not None]
+    return "\n".join(parts)

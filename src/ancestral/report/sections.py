@@ -1,0 +1,378 @@
+"""The sections of a report that ask the model: figures, reconstructions, latent space, neighbors.
+
+Each gives what the template shows, or a ``Text`` that says why there is nothing to show.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from ancestral.core import Trace
+from ancestral.data import Dataset
+from ancestral.data.dataset import SplitName
+from ancestral.distributions import base_of
+from ancestral.errors import AncestralError
+from ancestral.evaluation import Figure, activity, bounds, latent_grid, nearest_training_rows
+from ancestral.models import LatentVariableModel
+from ancestral.models.contract import CanReconstruct, CanSample
+from ancestral.models.latent_variable import ACTIVE, divergence_per_unit
+from ancestral.report.charts import ticks
+from ancestral.report.pictures import MANIFOLD_BYTES, SPRITE_BYTES, is_image, mosaic, picture, thumbnail
+from ancestral.report.story import BARS, Story, read_figures, shortened
+from ancestral.report.words import Text, counted, joined, say
+from ancestral.runs import Run
+
+PARTICLES, ROWS = 100, 1000
+"""Of the evaluation that is made where the run has none."""
+RANKED, SHOWN, RECONSTRUCTION_PARTICLES = 500, 5, 20
+"""Rows that are ranked by their reconstruction, rows shown of each kind, and draws of z for each."""
+MAPPED = 400
+"""Rows on the map of the latent space."""
+NEIGHBORS, DRAWS = 16, 100
+"""Samples shown beside their nearest training rows, and draws whose distances are compared."""
+MANIFOLD = 15
+"""Steps of the grid over a 2-D latent space along each axis."""
+MAP = 400.0
+"""Side of the map, in units of its own."""
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a run is evaluated for a page; None leaves evaluation.json its say."""
+
+    particles: int | None
+    limit: int | None
+    seed: int
+
+    @property
+    def asked(self) -> bool:
+        return self.particles is not None or self.limit is not None
+
+    def make(self, run: Run, progress: Progress) -> list[Figure]:
+        """The figures of a run."""
+        data = run.data
+        return run.evaluate(
+            PARTICLES if self.particles is None else self.particles,
+            held_out(data),
+            seed=self.seed,
+            limit=ROWS if self.limit is None else self.limit,
+            progress=lambda done, total, mean: progress(f"log p(x) {mean:.2f}", done, total),
+        )
+
+
+def figures_of(
+    story: Story, load_run: Callable[[], Run | None], evaluation: Evaluation, progress: Progress
+) -> dict[str, Any] | Text:
+    """The figures of evaluation.json, or new ones of the run, which is then loaded; and whence they come, in words."""
+    path, stale = story.folder.path / "evaluation.json", False
+    if not evaluation.asked and path.exists():
+        figures, weights = read_figures(story.folder)
+        written = [story.folder.checkpoint(name) / "state.json" for name in ("best", "last")]
+        stale = any(file.exists() and file.stat().st_mtime > path.stat().st_mtime for file in written)
+        if figures and not stale:
+            return {"figures": figures, "note": say("figures_stored", weights=weights), "stored": True}
+    run = load_run()
+    if run is None:
+        return say("no_weights")
+    if not isinstance(run.model, LatentVariableModel):
+        return say("no_figures")
+    started = time.monotonic()
+    figures = evaluation.make(run, progress)
+    note = say(
+        "figures_quick", rows=counted(figures[0].datapoints, "row"),
+        particles=counted(figures[0].particles, "particle"),
+        weights=run.which, seconds=f"{time.monotonic() - started:.0f}",
+    )  # fmt: skip
+    note = joined(say("figures_stale"), note) if stale else note
+    return {"figures": figures, "note": note, "stored": False}
+
+
+def held_out(data: Dataset) -> SplitName:
+    """The split that a model is judged by: the test rows; without any, those of validation; without any, training's."""
+    splits: tuple[SplitName, ...] = ("test", "validation", "train")
+    return next(split for split in splits if len(getattr(data, split)))
+
+
+@dataclass(frozen=True)
+class Held:
+    """Rows spread evenly over the held-out split."""
+
+    data: Dataset
+    split: SplitName
+    index: np.ndarray[Any, np.dtype[np.int64]]
+    x: Tensor
+    y: Tensor | None
+
+    @property
+    def split_words(self) -> Text:
+        return say(f"split_{self.split}")
+
+    @property
+    def count(self) -> Text:
+        return counted(len(self.x), "row")
+
+
+def take(run: Run, most: int) -> Held:
+    """Up to so many held-out rows, on the model's device."""
+    data = run.data
+    split = held_out(data)
+    part = getattr(data, split)
+    index = np.linspace(0, len(part) - 1, min(most, len(part))).round().astype(np.int64)
+    device = next((parameter.device for parameter in run.model.parameters()), torch.device("cpu"))
+    y = None if part.y is None else torch.as_tensor(part.y[index]).to(device)
+    return Held(data, split, index, data.rows(split, index).to(device), y)
+
+
+def reconstructions(run: Run, progress: Progress) -> dict[str, Any] | Text:
+    """The rows that are reconstructed best, in the middle and worst, ranked by E[log p(x | z)]."""
+    model = run.model
+    if not isinstance(model, CanReconstruct):
+        return say("no_encoder")
+    if not isinstance(model, LatentVariableModel):
+        return say("no_density")
+    held = take(run, RANKED)
+    values = []
+    for begin in range(0, len(held.x), 50):
+        part = slice(begin, begin + 50)
+        y = None if held.y is None else held.y[part]
+        values.append(bounds(model, held.x[part], RECONSTRUCTION_PARTICLES, y).log_likelihood.cpu())
+        progress("reconstructions", begin + len(values[-1]), len(held.x))
+    likelihood = torch.cat(values)
+    order = likelihood.argsort(descending=True)
+    n = len(order)
+    count = max(1, min(SHOWN, n // 3))
+    middle = max(0, n // 2 - count // 2)
+    groups = []
+    for name, chosen in (
+        ("best", order[:count]),
+        ("median", order[middle : middle + count]),
+        ("worst", order[-count:]),
+    ):
+        x = held.x[chosen]
+        again = model.reconstruct(x, y=None if held.y is None else held.y[chosen])
+        rows = []
+        for i, position in enumerate(chosen.tolist()):
+            value = f"{likelihood[position]:.1f}"
+            words = say("original_and_reconstruction", row=int(held.index[position]), value=value)
+            rows.append(
+                {"pair": [thumbnail(x[i]), thumbnail(again[i])], "alt": words, "words": say("nats", value=value)}
+            )
+        groups.append({"name": say(name), "rows": rows})
+    about = say(
+        "reconstructions_help", rows=held.count, split=held.split_words,
+        particles=counted(RECONSTRUCTION_PARTICLES, "particle"),
+    )  # fmt: skip
+    return {"about": about, "groups": groups, "side": _side(held.x.shape[2:])}
+
+
+def _side(shape: Sequence[int]) -> int:
+    """How many screen pixels wide a small image is shown."""
+    return round(72 * shape[1] / max(shape))
+
+
+def columns(run: Run) -> dict[str, Any] | Text:
+    """For data that are no images: each column of the data, of samples, and how well it is reconstructed."""
+    model = run.model
+    held = take(run, ROWS)
+    names = held.data.description.columns
+
+    def original(x: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return held.data.to_original(x).reshape(len(x), -1).astype(np.float64)
+
+    x = original(held.x)
+    sampled = original(model.sample(len(held.x))) if isinstance(model, CanSample) else None
+    error = None
+    if isinstance(model, CanReconstruct):
+        again = torch.cat([
+            model.reconstruct(held.x[i : i + 100], y=None if held.y is None else held.y[i : i + 100])
+            for i in range(0, len(held.x), 100)
+        ])  # fmt: skip
+        error = np.sqrt(((original(again) - x) ** 2).mean(0))
+    rows = []
+    for i in range(min(x.shape[1], BARS)):
+        spread = x[:, i].std()
+        rows.append({
+            "name": shortened(names[i], 60) if i < len(names) else str(i + 1),
+            "data": f"{x[:, i].mean():.4g} ± {spread:.3g}",
+            "samples": f"{sampled[:, i].mean():.4g} ± {sampled[:, i].std():.3g}" if sampled is not None else None,
+            "error": f"{error[i]:.3g}" if error is not None else None,
+            "share": f"{error[i] / spread:.2f}" if error is not None and spread > 0 else None,
+        })  # fmt: skip
+    about = say(
+        "columns_help" if error is not None else "columns_help_samples", rows=held.count, split=held.split_words
+    )
+    if x.shape[1] > BARS:
+        about = joined(about, say("columns_more", shown=BARS, all=f"{x.shape[1]:,}"))
+    return {"about": about, "rows": rows, "errors": error is not None, "sampled": sampled is not None}
+
+
+def latent(run: Run) -> dict[str, Any] | Text:
+    """Each latent variable: a map of the posterior means, and the divergence of its units."""
+    model = run.model
+    if not isinstance(model, LatentVariableModel):
+        return say("latent_game")
+    held = take(run, MAPPED)
+    means = model.posterior_means(held.x, held.y)
+    if not means:
+        return say("latent_no_means")
+    variances = activity(model, held.data, held.split)
+    classes = held.data.description.classes
+    colored = held.y is not None and 0 < classes <= 10
+    if held.y is None:
+        colors = say("map_no_labels")
+    else:
+        colors = say("map_colored") if colored else say("map_many_classes", classes=classes)
+    variables = []
+    for name in list(means)[:3]:
+        values, variance = means[name].flatten(1).double().cpu(), variances[name].cpu()
+        variables.append({
+            "name": name,
+            "map": _map(name, values, held, colored),
+            "colors": colors,
+            "units": _units(model, name, held, variance),
+            "active": int((variance > ACTIVE).sum()),
+            "threshold": ACTIVE,
+            "count": variance.numel(),
+        })  # fmt: skip
+    sprite = None
+    if is_image(held.x.shape[1:]):
+        across = math.ceil(math.sqrt(len(held.x)))
+        sprite = {
+            "picture": picture(mosaic(held.x, across, side=32), SPRITE_BYTES),
+            "columns": across,
+            "rows": math.ceil(len(held.x) / across),
+            "ratio": held.x.shape[3] / held.x.shape[2],
+        }
+    legend = [{"color": label, "words": say("class", label=label)} for label in range(classes)] if colored else []
+    return {"variables": variables, "sprite": sprite, "legend": legend}
+
+
+def _map(name: str, values: Tensor, held: Held, colored: bool) -> dict[str, Any] | Text:
+    """Where each row lies: its two dimensions, or the first two principal components of more."""
+    units = values.shape[1]
+    if units < 2:
+        return say("map_one", name=name)
+    centered = values - values.mean(0)
+    variance = (centered**2).sum().item()
+    if not math.isfinite(variance) or variance < 1e-12:
+        return say("map_still")
+    words = {"rows": held.count, "split": held.split_words, "name": name, "units": units}
+    if units == 2:
+        places, about = values, say("map_direct", **words)
+        axes = [say("unit_axis", name=name, n=1), say("unit_axis", name=name, n=2)]
+    else:
+        _, sizes, directions = torch.linalg.svd(centered, full_matrices=False)
+        places = centered @ directions[:2].T
+        share = f"{100 * (sizes[:2] ** 2).sum().item() / variance:.0f} %"
+        about = say("map_components", share=share, **words)
+        axes = [say("component", n=1), say("component", n=2)]
+    middle = (places.max(0).values + places.min(0).values) / 2
+    reach = 1.06 * (places - middle).abs().max().item()
+    margin = 36
+
+    def across(value: float, axis: int) -> float:
+        part = (value - middle[axis].item() + reach) / (2 * reach)
+        return round(margin + (part if axis == 0 else 1 - part) * (MAP - 2 * margin), 1)
+
+    points = []
+    for i, place in enumerate(places.tolist()):
+        row = int(held.index[i])
+        label = None if held.y is None else int(held.y[i])
+        words_of = say("point", row=row) if label is None else say("point_class", row=row, label=label)
+        color = label if colored else 0
+        points.append({"x": across(place[0], 0), "y": across(place[1], 1), "i": i, "color": color, "words": words_of})
+    grid = [
+        [(across(tick, axis), f"{tick:g}") for tick in ticks(middle[axis].item() - reach, middle[axis].item() + reach)]
+        for axis in (0, 1)
+    ]
+    return {"about": about, "axes": axes, "points": points, "x_ticks": grid[0], "y_ticks": grid[1], "side": MAP}
+
+
+def _units(model: LatentVariableModel, name: str, held: Held, variance: Tensor) -> dict[str, Any] | Text:
+    """The divergence of each unit, the largest first."""
+    found = divergence_per_unit(model, held.x, held.y).get(name)
+    if found is None:
+        return say("kl_none")
+    divergence = found.flatten().cpu()
+    order = divergence.argsort(descending=True)[:BARS].tolist()
+    top = max(divergence.max().item(), 1e-9)
+    bars = []
+    for i in order:
+        kl, moves = divergence[i].item(), variance[i].item()
+        active = moves > ACTIVE
+        state = say("active" if active else "inactive")
+        words = say("kl_unit", unit=i + 1, kl=f"{kl:.3f}", activity=f"{moves:.3g}", state=state)
+        bars.append({
+            "unit": i + 1, "kl": f"{kl:.3f}", "activity": f"{moves:.3g}", "active": active, "state": state,
+            "height": round(max(0.0, kl) / top * 100, 2), "words": words,
+        })  # fmt: skip
+    more = say("kl_more", shown=len(bars), units=variance.numel()) if variance.numel() > len(bars) else None
+    return {"bars": bars, "top": f"{top:.3g}", "more": more}
+
+
+def manifold(run: Run) -> dict[str, Any] | Text:
+    """What is decoded over a grid of a 2-D latent space with a standard normal prior."""
+    model = run.model
+    if not isinstance(model, LatentVariableModel):
+        return say("latent_game")
+    if not is_image(run.config["description"]["shape"]):
+        return say("manifold_table")
+    if len(model.latents()) != 1 or model.latent_shape() != (2,):
+        return say("manifold_only_two")
+    with torch.no_grad():
+        trace = Trace((1,))
+        model.p(trace)
+    prior, _ = base_of(trace.sites[model.latents()[0]].distribution)
+    if not isinstance(prior, Normal) or bool((prior.loc != 0).any()) or bool((prior.scale != 1).any()):
+        return say("manifold_prior")
+    x = latent_grid(model, MANIFOLD)
+    return {"about": say("manifold_help"), "picture": picture(mosaic(x, MANIFOLD, side=48), MANIFOLD_BYTES)}
+
+
+def neighbors(run: Run) -> dict[str, Any] | Text:
+    """Samples beside their nearest training rows, and whether samples lie nearer to them than new data do."""
+    model = run.model
+    if not isinstance(model, CanSample):
+        return say("no_density")
+    images = is_image(run.config["description"]["shape"])
+    held = take(run, DRAWS)
+    draws = model.sample(DRAWS).cpu()
+    shown = draws[:0]
+    as_mean = False
+    if images:
+        try:
+            shown, as_mean = model.sample(NEIGHBORS, mean=True).cpu(), isinstance(model, LatentVariableModel)
+        except AncestralError:  # no mean in closed form
+            shown = draws[:NEIGHBORS]
+    nearest_rows, distance = nearest_training_rows(torch.cat([shown, draws, held.x.cpu()]), held.data)
+    rows = [
+        {
+            "pair": [thumbnail(shown[i]), thumbnail(nearest_rows[i])],
+            "alt": say("sample_and_nearest", distance=f"{distance[i]:.2f}"),
+            "words": Text(*[f"{distance[i]:.2f}"] * 2),
+        }
+        for i in range(len(shown))
+    ]
+    notes = [say("neighbors_help") if images else say("neighbors_table")]
+    if as_mean:
+        notes.append(say("neighbors_mean"))
+    if held.split != "train":
+        of_draws = distance[len(shown) : len(shown) + DRAWS].median().item()
+        of_held = distance[len(shown) + DRAWS :].median().item()
+        notes.append(
+            say("neighbors_distance", samples=f"{of_draws:.3g}", held=f"{of_held:.3g}", rows=held.count,
+                split=held.split_words)
+        )  # fmt: skip
+        notes.append(say("neighbors_near" if of_draws < of_held / 2 else "neighbors_far"))
+    return {"about": joined(*notes), "rows": rows, "side": _side(shown.shape[2:]) if images else 0}

@@ -1,0 +1,548 @@
+"""The report of a run, without a browser: what it holds, where that comes from, and that it is safe."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import string
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ancestral
+from ancestral.cli import main
+from ancestral.errors import AncestralError
+from ancestral.evaluation import Figure, bounds
+from ancestral.report import write_report
+from ancestral.report.charts import Chart, Line, drawn, scalars_of, span, tendency, thinned, ticks
+from ancestral.report.pictures import mosaic, picture
+from ancestral.report.published import differences, published_for
+from ancestral.report.report import silent
+from ancestral.report.sections import latent, neighbors, reconstructions, take
+from ancestral.report.story import Story, read_story
+from ancestral.report.words import ENGLISH, JAPANESE, Text, counted, say
+from ancestral.training import RunFolder
+
+KINDS = ("flat", "deep", "gan", "own", "color", "table", "unfinished")
+HOSTILE = '<script>alert("x")</script>'
+SECTIONS = ("losses", "frames", "reconstructions", "latent", "neighbors", "figures", "origin")
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def section(page: str, name: str) -> str:
+    """The HTML of one section."""
+    found = re.search(rf'<section id="{name}">.*?</section>', page, re.DOTALL)
+    assert found is not None, name
+    return found[0]
+
+
+def story_of(path: Path) -> Story:
+    folder = RunFolder(path)
+    return read_story(folder, folder.config())
+
+
+# ---- words
+
+
+def test_both_languages_have_the_same_phrases_with_the_same_values() -> None:
+    assert ENGLISH.keys() == JAPANESE.keys()
+    for key in ENGLISH:
+        english, japanese = ({name for _, name, _, _ in string.Formatter().parse(words[key]) if name}
+                             for words in (ENGLISH, JAPANESE))  # fmt: skip
+        assert english == japanese, key
+
+
+def test_counts_agree_with_their_nouns() -> None:
+    assert [counted(n, "epoch").en for n in (1, 2, 2.5, 1.01)] == ["1 epoch", "2 epochs", "2.5 epochs", "1 epoch"]
+    assert counted(12345, "update") == Text("12,345 updates", "12,345 回の更新")
+
+
+def test_a_phrase_within_a_phrase_is_in_the_same_language() -> None:
+    whole = say("title", model=say("model_vae"), data="digits")
+    assert whole.en == "variational autoencoder on digits"
+    assert whole.ja == "digits を学習した変分オートエンコーダ"
+
+
+# ---- every kind of run
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_is_one_file_that_asks_nothing_of_a_network(pages: dict[str, Path], kind: str) -> None:
+    page = pages[kind].read_text(encoding="utf-8")
+    assert len(page.encode()) < 2_000_000
+    assert set(re.findall(r"https?://[^\s\"'<]*", page)) <= {"http://www.w3.org/2000/svg"}
+    assert all(source.startswith("data:image/") for source in re.findall(r'(?:src|href)="([^"#]+)"', page)[1:])
+    assert "default-src 'none'" in page
+    assert "@import" not in page
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_section_is_there_or_says_why_not_in_both_languages(pages: dict[str, Path], kind: str) -> None:
+    page = pages[kind].read_text(encoding="utf-8")
+    for name in SECTIONS:
+        words = section(page, name)
+        content = re.search(r"<svg|<img|<table|<dl>|median distance", words)
+        reason = re.search(r'class="missing"><span lang="en">Not here: .+?</span><span lang="ja">.+?</span>', words)
+        assert content or reason, name
+
+
+def test_what_a_run_can_not_have_is_said_and_what_it_has_is_shown(pages: dict[str, Path]) -> None:
+    assert "no encoder" in section(read(pages["gan"]), "reconstructions")
+    assert "has no posterior" in section(read(pages["gan"]), "latent")
+    assert "no density" in section(read(pages["gan"]), "figures")
+    assert "generator loss" in section(read(pages["gan"]), "losses")
+    assert "How often the discriminator is right" in section(read(pages["gan"]), "losses")
+    assert "the discriminator was right about" in read(pages["gan"])
+    assert "the data are no images" in section(read(pages["table"]), "frames")
+    assert "größe" in section(read(pages["table"]), "reconstructions")
+    assert 'class="manifold"' in section(read(pages["flat"]), "latent")
+    assert "exactly two latent dimensions" in section(read(pages["deep"]), "latent")
+    assert "unit of <span" not in section(read(pages["own"]), "latent")
+    assert section(read(pages["own"]), "latent").count('class="map"') == 2
+    for name in ("reconstructions", "latent", "neighbors", "figures"):
+        assert "no checkpoint yet" in section(read(pages["unfinished"]), name)
+
+
+def test_a_hostile_name_is_shown_and_not_run(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("deep", tmp_path / f"run & {HOSTILE.replace('/', '')}")
+    plain = write_report(runs.deep, tmp_path / "plain.html", limit=7, particles=1).read_text(encoding="utf-8")
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    environment["data"]["name"] = environment["data"]["note"] = environment["git"] = HOSTILE
+    environment["command"] = ["ancestral", "train", "vae", HOSTILE, "--out", "</code></pre>" + HOSTILE]
+    environment["versions"] = {HOSTILE: HOSTILE}
+    (run / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
+    row = {"step": 1, "epoch": 1.0, "loss": 3.0, HOSTILE: 2.0, f"validation {HOSTILE}": 2.0, "</script>": 1.0}
+    (run / "metrics.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    finding = {"check": HOSTILE, "step": 1, "epoch": 0.5, "message": HOSTILE}
+    (run / "health.json").write_text(json.dumps([finding]), encoding="utf-8")
+    (run / "MODEL_CARD.md").write_text(HOSTILE, encoding="utf-8")
+    texts = {field.name: HOSTILE for field in dataclasses.fields(Figure) if field.type == "str"}
+    figure = {"value": 1.0, "standard_error": None, "datapoints": 3, "particles": 2, "seed": 0, **texts}
+    (run / "evaluation.json").write_text(json.dumps({"weights": HOSTILE, "figures": [figure]}), encoding="utf-8")
+    page = write_report(run, tmp_path / "page.html", flags=HOSTILE).read_text(encoding="utf-8")
+    assert page.count("alert(") > 15
+    assert "<script>alert" not in page
+    # the charts alone have scripts of data: loss, the two hostile ones
+    assert page.count("<script") == plain.count("<script")
+    assert page.count("</script") == plain.count("</script")
+
+
+# ---- figures
+
+
+def test_the_figures_are_those_of_the_library(runs: Any, tmp_path: Path) -> None:
+    page = write_report(runs.deep, tmp_path / "page.html", particles=3, limit=17, seed=5).read_text(encoding="utf-8")
+    for figure in ancestral.load(runs.deep).evaluate(3, seed=5, limit=17):
+        assert f">{figure.name.replace('>', '&gt;')}</td>" in page
+        assert figure.digest in page
+        assert (f"{figure.value:.4f}" if figure.unit in ("nats", "bits") else f"{figure.value:g}") in page
+    assert "17 rows, 3 particles, best weights" in section(page, "figures")
+
+
+def test_an_evaluation_that_was_made_is_used_unless_another_is_asked_for(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    assert main(["evaluate", str(run), "--particles", "2", "--limit", "19"]) == 0
+    stored = section(write_report(run).read_text(encoding="utf-8"), "figures")
+    assert "From evaluation.json, best weights" in stored
+    assert "2 particles from q" in stored
+    again = section(write_report(run, particles=3, limit=5).read_text(encoding="utf-8"), "figures")
+    assert "3 particles from q" in again
+    assert "first 5 rows" in again
+
+
+def test_an_evaluation_older_than_the_weights_is_left_aside(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    assert main(["evaluate", str(run), "--particles", "2", "--limit", "19"]) == 0
+    newer = (run / "evaluation.json").stat().st_mtime + 10
+    os.utime(run / "checkpoints/last/state.json", (newer, newer))
+    figures = section(write_report(run).read_text(encoding="utf-8"), "figures")
+    assert "evaluation.json is older than the weights" in figures
+    assert "100 particles from q" in figures
+
+
+@pytest.mark.parametrize("content", ["{", '{"figures": [{"name": "x"}], "weights": "best"}', "[]", '"\\ud800"'])
+def test_a_damaged_evaluation_is_named_with_the_cure(runs: Any, tmp_path: Path, content: str) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    (run / "evaluation.json").write_text(content, encoding="utf-8")
+    later = (run / "checkpoints/last/state.json").stat().st_mtime + 10
+    os.utime(run / "evaluation.json", (later, later))
+    figures = section(write_report(run).read_text(encoding="utf-8"), "figures")
+    assert "evaluation.json" in figures
+    assert re.search("Make it anew|Restore it", figures)
+
+
+IWAE_CONFIG: dict[str, Any] = {
+    "model": "vae",
+    "data": "mnist",
+    "settings": {
+        "latent": 50, "network": "mlp", "hidden": [200, 200], "activation": "tanh", "likelihood": "bernoulli",
+        "bound": "iwae", "particles": 5, "beta": 1.0, "kl_warmup": 0.0, "free_bits": 0.0,
+    },
+    "data_settings": {"binarization": "dynamic"},
+}  # fmt: skip
+ESTIMATE = Figure(
+    "log p(x)", -90.0, "nats", "lower bound", "importance-weighted", 0.2, 1000, 100, "mnist, test, first 1000"
+)
+
+
+def test_a_published_figure_is_shown_with_what_differs() -> None:
+    found = published_for(IWAE_CONFIG, ESTIMATE)
+    assert found is not None
+    assert (found.value, found.active_units) == (-85.54, 22)
+    texts = [text.en for text in differences(found, ESTIMATE, 20.0, 100, 57_000)]
+    assert texts == [
+        "published after 3,280 passes in batches of 20, this run made 20 in batches of 100",
+        "published with 60,000 training images, here 57,000",
+        "published with 5,000 particles per image, here 100",
+        "published on 10,000 test images, here on 1,000",
+        "test images binarized by other draws",
+    ]
+    same = dataclasses.replace(ESTIMATE, datapoints=10_000, particles=5000)
+    assert len(differences(found, same, 3280.0, 20, 60_000)) == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "value"),
+    [
+        ("settings", "latent", 20), ("settings", "hidden", [200]), ("settings", "beta", 2.0),
+        ("settings", "particles", 7), ("settings", "activation", "relu"), ("data_settings", "binarization", "static"),
+    ],
+)  # fmt: skip
+def test_a_published_figure_of_another_model_is_not_shown(where: str, key: str, value: object) -> None:
+    assert published_for({**IWAE_CONFIG, where: {**IWAE_CONFIG[where], key: value}}, ESTIMATE) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("name", "ELBO"), ("data", "mnist, validation, 5"), ("kind", "estimate"), ("unit", "bits")]
+)
+def test_a_published_figure_is_not_put_beside_another_quantity(field: str, value: str) -> None:
+    assert published_for(IWAE_CONFIG, dataclasses.replace(ESTIMATE, **{field: value})) is None  # type: ignore[arg-type]
+
+
+# ---- what the model is asked
+
+
+def test_reconstructions_are_ranked_by_their_likelihood(runs: Any) -> None:
+    run = ancestral.load(runs.deep)
+    torch.manual_seed(7)
+    found = reconstructions(run, silent)
+    assert not isinstance(found, Text)
+    torch.manual_seed(7)
+    held, model = take(run, 500), cast("Any", run.model)
+    likelihoods = []
+    for begin in range(0, len(held.x), 50):
+        likelihoods.append(bounds(model, held.x[begin : begin + 50], 20).log_likelihood)
+    values = torch.cat(likelihoods)
+    order = [f"{value:.1f} nats" for value in values.sort(descending=True).values]
+    best, median, worst = ([row["words"].en for row in group["rows"]] for group in found["groups"])
+    assert best == order[:5]
+    assert worst == order[-5:]
+    assert median == order[len(order) // 2 - 2 : len(order) // 2 + 3]
+
+
+def test_the_map_of_two_dimensions_shows_the_posterior_means_as_they_are(runs: Any) -> None:
+    run = ancestral.load(runs.flat)
+    found = latent(run)
+    assert not isinstance(found, Text)
+    held = take(run, 400)
+    means = run.model.encode(held.x)  # type: ignore[operator]
+    points = found["variables"][0]["map"]["points"]
+    places = torch.tensor([[point["x"], -point["y"]] for point in points])
+    for axis in (0, 1):
+        slope = torch.corrcoef(torch.stack([places[:, axis], means[:, axis].cpu()]))[0, 1]
+        assert slope > 0.9999
+    scale = places.std(0) / means.std(0)
+    assert torch.allclose(scale[0], scale[1], rtol=0.01)
+    assert [point["color"] for point in points] == held.y.tolist()  # type: ignore[union-attr]
+    assert "the two dimensions of z as they are" in found["variables"][0]["map"]["about"].en
+
+
+def test_the_map_of_more_dimensions_shows_principal_components_and_their_share(runs: Any) -> None:
+    run = ancestral.load(runs.deep)
+    found = latent(run)
+    assert not isinstance(found, Text)
+    means = run.model.encode(take(run, 400).x).double()  # type: ignore[operator]
+    spectrum = torch.linalg.eigvalsh(torch.cov(means.T)).flip(0)
+    share = 100 * (spectrum[:2].sum() / spectrum.sum()).item()
+    assert f"which hold {share:.0f} % of their variance" in found["variables"][0]["map"]["about"].en
+    places = torch.tensor([[point["x"], point["y"]] for point in found["variables"][0]["map"]["points"]]).double()
+    cov = torch.cov(places.T)
+    assert abs(cov[0, 1]) < 0.01 * cov[0, 0]
+    assert torch.allclose(cov[0, 0] / cov[1, 1], spectrum[0] / spectrum[1], rtol=0.01)
+
+
+def test_the_units_divergences_are_sorted_and_sum_to_that_of_the_evaluation(runs: Any) -> None:
+    run = ancestral.load(runs.deep)
+    found = latent(run)
+    assert not isinstance(found, Text)
+    bars = found["variables"][0]["units"]["bars"]
+    values = [float(bar["kl"]) for bar in bars]
+    assert values == sorted(values, reverse=True)
+    assert sorted(bar["unit"] for bar in bars) == [1, 2, 3, 4, 5]
+    kl = next(figure for figure in run.evaluate(50) if figure.name.startswith("KL"))
+    assert abs(sum(values) - kl.value) < 5 * (kl.standard_error or 0) + 0.01
+
+
+def test_the_nearest_training_rows_are_beside_the_samples(runs: Any) -> None:
+    found = neighbors(ancestral.load(runs.deep))
+    assert not isinstance(found, Text)
+    assert len(found["rows"]) == 16
+    assert all(len(row["pair"]) == 2 for row in found["rows"])
+    assert "median distance to the nearest training row" in found["about"].en
+
+
+# ---- the verdict
+
+
+def verdict_of(page: str) -> str:
+    found = re.search(r'<section class="verdict (\w+)".*?</section>', page, re.DOTALL)
+    assert found is not None
+    return found[0]
+
+
+def test_the_verdict_of_a_run_without_weights_is_to_resume_it(pages: dict[str, Path], runs: Any) -> None:
+    words = verdict_of(read(pages["unfinished"]))
+    assert 'class="verdict bad"' in words
+    assert "It has not come to its first checkpoint." in words
+    assert f"ancestral resume {runs.unfinished}" in words
+
+
+def test_the_verdict_of_a_run_without_validation_says_so(pages: dict[str, Path]) -> None:
+    assert "No rows were held out for validation" in verdict_of(read(pages["table"]))
+    assert "A game has no validation loss" in verdict_of(read(pages["gan"]))
+    assert "No rows were held out" not in verdict_of(read(pages["deep"]))
+
+
+def with_validation(run: Path, losses: list[float], finished: str | None = None) -> None:
+    """Rewrite what a run's files tell of its training."""
+    rows = [{"step": i + 1, "epoch": i + 1.0, "loss": 3.0, "validation loss": loss} for i, loss in enumerate(losses)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (run / "health.json").unlink(missing_ok=True)
+    if finished is not None:
+        place = run / "checkpoints/last/state.json"
+        state = json.loads(place.read_text(encoding="utf-8"))
+        place.write_text(json.dumps({**state, "finished": finished}), encoding="utf-8")
+
+
+FALLING = [50 - 10 * i**0.5 for i in range(30)]
+RISING = [50 - 0.5 * i for i in range(20)] + [40 + 0.5 * i for i in range(20)]
+FLAT = [40 + 10 * 2.0**-i + 0.01 * (-1) ** i for i in range(30)]
+
+
+def test_where_a_validation_loss_was_going() -> None:
+    def of(values: list[float]) -> str:
+        return tendency([(float(i), value) for i, value in enumerate(values)])
+
+    noisy = (40 + torch.randn(40, generator=torch.Generator().manual_seed(7))).tolist()
+    assert of(RISING) == "rising"
+    assert of(FALLING) == "falling"
+    assert of(FLAT) == "flat"
+    assert of(noisy) == "flat"
+    assert of([3.0, 2.0, 1.0]) == "short"
+
+
+def test_the_verdict_says_that_validation_rose_and_which_weights_are_used(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    with_validation(run, RISING, "stopped early at epoch 40: 7 validations without improvement on the best")
+    page = write_report(run, particles=1, limit=3).read_text(encoding="utf-8")
+    words = verdict_of(page)
+    assert "The best validation loss is 40 nats, at epoch 21." in words
+    assert "After that validation rose, to 49.5 nats" in words
+    assert "7 validations in a row brought no improvement" in words
+    assert "7 回の検証が続けて改善しなかった" in words
+    assert "stopped early</text>" in section(page, "losses")
+    assert "best validation, 40</text>" in section(page, "losses")
+
+
+def test_a_run_that_was_still_falling_is_told_the_command_with_more_epochs(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    with_validation(run, FALLING)
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    environment["command"] = [
+        "/bin/ancestral",
+        "train",
+        "vae",
+        "digits",
+        "--epochs",
+        "3",
+        "--out=runs/a",
+        "--latent",
+        "5",
+    ]
+    (run / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
+    page = write_report(run, particles=1, limit=3).read_text(encoding="utf-8")
+    assert "<code>ancestral train vae digits --latent 5 --epochs 6</code>" in verdict_of(page)
+    assert "<code>ancestral train vae digits --epochs 3 --out=runs/a --latent 5</code>" in section(page, "origin")
+
+
+def test_a_run_of_few_validations_is_not_called_done(pages: dict[str, Path]) -> None:
+    words = verdict_of(read(pages["deep"]))
+    assert 'class="verdict care"' in words
+    assert "There are too few validations to say where it was going." in words
+
+
+def test_what_training_noticed_lowers_the_verdict(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    with_validation(run, FLAT)
+    calm = verdict_of(write_report(run, particles=1, limit=3).read_text(encoding="utf-8"))
+    assert 'class="verdict good"' in calm
+    finding = {"check": "overfitting", "step": 7, "epoch": 2.0, "message": "use --patience 5"}
+    (run / "health.json").write_text(json.dumps([finding]), encoding="utf-8")
+    page = write_report(run, particles=1, limit=3).read_text(encoding="utf-8")
+    assert 'class="verdict care"' in verdict_of(page)
+    assert "use --patience 5" in section(page, "findings")
+
+
+def test_a_collapsed_posterior_is_not_to_be_used(runs: Any, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    ancestral.train("vae", "digits", latent=2, hidden=(5,), beta=1e4, epochs=20, out=out, learning_rate=0.01)
+    page = write_report(out, particles=1, limit=3).read_text(encoding="utf-8")
+    assert 'class="verdict bad"' in verdict_of(page)
+    assert "0 of 2 units of z are active" in verdict_of(page)
+
+
+# ---- charts
+
+
+def test_the_first_rows_do_not_flatten_the_chart() -> None:
+    points = [(0.1, 900.0), *((float(i), 100.0 + i / 100) for i in range(1, 101))]
+    assert span(points)[1] < 102
+    assert span(points, whole=True) == (100.01, 900.0)
+
+
+def test_what_is_no_number_is_left_out_of_the_charts() -> None:
+    rows: list[dict[str, Any]] = [
+        {"epoch": 1, "loss": 2.0, "kl": float("nan"), "words": "x", "flag": True, "huge": 10**400, "step": 3},
+        {"epoch": None, "loss": 7.0},
+        {"loss": 9.0},
+        {"epoch": 2, "loss": float("inf")},
+    ]
+    assert scalars_of(rows) == {"loss": [(1.0, 2.0)]}
+    assert len(scalars_of([{"epoch": 1, **{f"name {i}": 1.0 for i in range(1000)}}])) == 24
+
+
+def test_a_long_line_is_thinned_and_keeps_its_ends() -> None:
+    points = [(float(i), float(-i)) for i in range(12345)]
+    assert len(thinned(points)) == 400
+    assert (thinned(points)[0], thinned(points)[-1]) == (points[0], points[-1])
+
+
+def test_ticks_are_round_numbers_within_the_range() -> None:
+    assert ticks(0, 97) == [0, 20, 40, 60, 80]
+    assert ticks(-0.31, 0.31) == pytest.approx([-0.2, 0, 0.2])
+    assert ticks(5, 5) == [5]
+
+
+def test_one_row_of_metrics_makes_a_chart() -> None:
+    chart = drawn(Chart(Text("a", "b"), [Line("loss", [(0.0, 0.0)], 0)]))
+    assert "nan" not in json.dumps(chart["numbers"] | {"ticks": chart["y_ticks"], "path": chart["lines"][0]["path"]})
+
+
+# ---- pictures
+
+
+def test_a_picture_never_takes_more_than_it_may() -> None:
+    noise = torch.rand(64, 3, 91, 91, generator=torch.Generator().manual_seed(2))
+    for most in (200, 5_000, 28_000):
+        assert len(picture(mosaic(noise, 8), most)) <= most * 4 / 3 + 30
+    exact = picture(mosaic(torch.zeros(1, 1, 8, 8), 1), 5000)
+    assert exact.startswith("data:image/png")
+
+
+def test_a_mosaic_has_its_images_row_by_row() -> None:
+    images = torch.arange(6.0).reshape(6, 1, 1, 1).expand(6, 1, 2, 3) / 5
+    whole = np.asarray(mosaic(images, 4))
+    assert whole.shape == (4, 12)
+    assert whole[0, ::3].tolist() == [0, 51, 102, 153]
+    assert whole[2, ::3].tolist() == [204, 255, 0, 0]
+
+
+def test_a_picture_that_is_none_is_named(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    (run / "samples/samples-000-percent.png").write_bytes(b"<svg onload=alert(1)>")
+    frames = section(write_report(run, particles=1, limit=3).read_text(encoding="utf-8"), "frames")
+    assert "can&#39;t read the picture" in frames
+    Image.new("L", (9001, 9001)).save(run / "samples/samples-000-percent.png")
+    frames = section(write_report(run, particles=1, limit=3).read_text(encoding="utf-8"), "frames")
+    assert "9001 x 9001 pixels, too many" in frames
+
+
+# ---- errors, and the command
+
+
+def test_files_that_are_too_large_are_refused(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    with (run / "metrics.jsonl").open("r+b") as file:
+        file.truncate(2**26 + 1)
+    with pytest.raises(AncestralError, match=r"metrics.jsonl is larger than"):
+        write_report(run)
+    run = runs.copy("deep", tmp_path / "other")
+    with (run / "health.json").open("wb") as file:
+        file.truncate(2**22 + 1)
+    with pytest.raises(AncestralError, match=r"health.json is larger than"):
+        write_report(run)
+
+
+@pytest.mark.parametrize(
+    ("settings", "seen"),
+    [
+        ({"particles": 0}, "particles is 0.*--particles"),
+        ({"limit": -1}, "limit is -1.*--limit"),
+        ({"language": "fr"}, "no language 'fr'"),
+        ({"out": "page.pdf"}, r"ending '\.pdf'.*--out FILE.html"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_the_cure(runs: Any, settings: dict[str, Any], seen: str) -> None:
+    with pytest.raises(AncestralError, match=seen):
+        write_report(runs.unfinished, **settings)
+    assert not (runs.unfinished / "report.html").exists()
+
+
+def test_a_place_that_can_not_be_written_is_named(runs: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(AncestralError, match=r"can't write .* Give another --out"):
+        write_report(runs.unfinished, tmp_path / "file/page.html")
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(AncestralError, match="is a folder"):
+        write_report(runs.unfinished, tmp_path / "folder.html")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AncestralError, match="no run folder"):
+        write_report(tmp_path)
+
+
+def test_a_checkpoint_that_is_asked_for_and_absent_is_an_error(runs: Any) -> None:
+    with pytest.raises(AncestralError, match="no checkpoint 'best'"):
+        write_report(runs.unfinished, which="best")
+
+
+def test_the_random_stream_outside_is_left_as_it_was(runs: Any, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = write_report(runs.deep, tmp_path / "a.html", particles=1, limit=3).read_text(encoding="utf-8")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    second = write_report(runs.deep, tmp_path / "b.html", particles=1, limit=3).read_text(encoding="utf-8")
+    assert re.sub(r"\d+ (s|秒)\b", "", first) == re.sub(r"\d+ (s|秒)\b", "", second)
+
+
+def test_the_command_says_where_the_page_is(runs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    assert main(["report", str(run), "--particles", "1", "--limit", "3", "--language", "ja"]) == 0
+    page = run / "report.html"
+    assert f"page:  {page}  ({page.stat().st_size / 1000:,.0f} kB" in capsys.readouterr().out
+    assert '<html lang="ja"' in page.read_text(encoding="utf-8")
+    assert main(["report", str(runs.own)]) == 1
+    assert "--model FILE.py:NAME" in capsys.readouterr().err
+    assert main(["report", str(run), "--seed", "-1"]) == 1
+    assert "seed is -1" in capsys.readouterr().err
