@@ -153,7 +153,8 @@ def reproduce(name: str) -> None:
         "published": experiment["published"],
         "command": f"python experiments/reproduce.py {name}",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "hardware": f"{_processor()}, {os.cpu_count()} cores, {run.config['training']['threads']} thread",
+        "hardware": f"{_processor()} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores, "
+        f"{run.config['training']['threads']} thread",
         "platform": platform.platform(),
         "versions": environment["versions"],
         "commit": environment["git"],

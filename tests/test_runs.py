@@ -76,11 +76,11 @@ def change(run: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
 def test_the_folder_holds_all_that_is_needed_and_no_pickle(trained: Path) -> None:
     run = trained / "run"
     assert {place.name for place in run.iterdir()} == {
-        "config.toml", "environment.json", "metrics.jsonl", "samples", "checkpoints", "MODEL_CARD.md",
+        "config.toml", "environment.json", "metrics.jsonl", "samples", "checkpoints", "MODEL_CARD.md", ".lock",
     }  # fmt: skip
     assert {place.name for place in (run / "checkpoints").iterdir()} == {"last", "best"}
     assert {file.suffix for file in run.rglob("*") if file.is_file()} == {
-        ".toml", ".json", ".jsonl", ".png", ".safetensors", ".md",
+        ".toml", ".json", ".jsonl", ".png", ".safetensors", ".md", "",
     }  # fmt: skip
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import numbers
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import typing
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,20 +21,23 @@ from torch import nn
 
 import ancestral.data
 from ancestral.configs import MODELS, DataConfig, DataDescription, ModelConfig, TrainingConfig
-from ancestral.data import Dataset
+from ancestral.data import Dataset, named_sets
 from ancestral.errors import AncestralError, nearest
 from ancestral.evaluation import Figure, active_units, evaluate
 from ancestral.models import BUILDERS, LatentVariableModel
 from ancestral.models.contract import CanValidate
+from ancestral.networks.processor import multiplies_bfloat16
 from ancestral.training import RunFolder, Training
-from ancestral.training.checkpoint import has_checkpoint, load_weights, read_checkpoint
+from ancestral.training.checkpoint import has_checkpoint, load_weights, read_checkpoint, weights_bytes
 from ancestral.training.folder import write_atomically
 from ancestral.training.loop import choose_device
-from ancestral.training.progress import Reporter, Silent
+from ancestral.training.progress import Lines, Reporter, Silent
 from ancestral.training.trackers import Tracker, check_trackers, make_tracker
 
 OWN = "own"
 """The name in config.toml of a model that is the user's own."""
+MOST_LAYERS = 1000
+"""The most layers of a network that config.toml may ask for: each takes memory before its weights are looked for."""
 
 Settings = TypeVar("Settings", DataConfig, TrainingConfig, DataDescription, Any)
 
@@ -44,7 +49,13 @@ class Run:
     """
 
     def __init__(
-        self, folder: RunFolder, model: nn.Module, config: dict[str, Any], which: str, data: Dataset | None = None
+        self,
+        folder: RunFolder,
+        model: nn.Module,
+        config: dict[str, Any],
+        which: str,
+        data: Dataset | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.path = folder.path
@@ -52,6 +63,8 @@ class Run:
         self.config = config
         self.which = which
         """The checkpoint the weights come from: ``best`` or ``last``."""
+        self.notes = list(notes)
+        """What was wrong with the folder, such as a damaged checkpoint in whose place the one before was taken."""
         self._data = data
 
     @cached_property
@@ -118,10 +131,10 @@ def train(
     for kind, values in chosen.items():
         check_types(kind, values, name)
     training = dataclasses.replace(
-        MODELS[name][1] if name in MODELS else TrainingConfig(), **_tuples(chosen[TrainingConfig])
+        MODELS[name][1] if name in MODELS else TrainingConfig(), **plain(TrainingConfig, chosen[TrainingConfig])
     )
-    data_config = DataConfig(**_tuples(chosen[DataConfig]))
-    model_config = MODELS[name][0](**_tuples(chosen[kinds[0]])) if name in MODELS else None
+    data_config = DataConfig(**plain(DataConfig, chosen[DataConfig]))
+    model_config = MODELS[name][0](**plain(kinds[0], chosen[kinds[0]])) if name in MODELS else None
     return fit(
         model if isinstance(model, nn.Module) else name,
         data,
@@ -170,7 +183,6 @@ def fit(
     try:
         torch.manual_seed(training.seed)
         network = model if isinstance(model, nn.Module) else BUILDERS[name](model_config, dataset.description)
-        folder = RunFolder(out if out is not None else _new_place(name, dataset.name))
         config: dict[str, Any] = {
             "model": name,
             "data": dataset.source or dataset.name,
@@ -180,17 +192,21 @@ def fit(
             "training": dataclasses.asdict(training),
             "description": dataclasses.asdict(dataset.description),
         }
-        trainer = Training(network, dataset, training, folder, reporter)
+        trainer = Training(network, dataset, training, reporter=reporter)
         if training.validate_every and not trainer.validates:
             why = f"{dataset.name} has no validation rows" if validates else "this model has no validation loss"
             raise AncestralError(f"validate_every has no effect: {why}. Use --validate-every 0.")
         _announce(reporter, name, network, dataset)
+        if training.precision == "bfloat16" and trainer.device == "cpu" and not multiplies_bfloat16():
+            reporter.say("this processor has no instructions for bfloat16, which makes it slower: --precision float32.")
         trainer.start()
         check_trackers(training.trackers)
-        folder.create(config)
-        folder.write_json("environment.json", environment(dataset))
-        trainer.trackers = [*(make_tracker(name, folder.path) for name in training.trackers), *own_trackers]
-        return _finish(trainer, folder, config, dataset, reporter)
+        folder = trainer.folder = RunFolder(out if out is not None else _new_place(name, dataset.name))
+        with folder.lock():
+            folder.create(config)
+            folder.write_json("environment.json", environment(dataset))
+            trainer.trackers = [*(make_tracker(name, folder.path) for name in training.trackers), *own_trackers]
+            return _finish(trainer, folder, config, dataset, reporter)
     finally:
         torch.set_rng_state(torch_state)
 
@@ -213,30 +229,41 @@ def resume(
         own_trackers: trackers of your own.
 
     Raises:
-        AncestralError: no run folder, a damaged checkpoint, or data that have changed.
+        AncestralError: no run folder, another process training in it, a damaged checkpoint, or data that have changed.
     """
     reporter = reporter or Silent()
     folder = RunFolder(path)
     config = folder.config()
     training = parse(TrainingConfig, config["training"], folder.config_file)
     check_trackers(training.trackers)
-    dataset = reload_data(config, folder) if data is None else check_data(data, config, folder)
     if device is not None:
         training = dataclasses.replace(training, device=device)
     torch_state = torch.get_rng_state()
     try:
-        torch.manual_seed(training.seed)
-        network = _build(config, folder, model)
-        trainer = Training(network, dataset, training, folder, reporter)
-        if has_checkpoint(folder.checkpoint("last")):
-            trainer.restore()
-            if trainer.progress.finished:
-                reporter.say(f"{folder.path} is already done: {trainer.progress.finished}.")
-        else:
-            reporter.say("no checkpoint yet: starting from the beginning.")
-            folder.metrics_file.unlink(missing_ok=True)
-        trainer.trackers = [*(make_tracker(name, folder.path) for name in training.trackers), *own_trackers]
-        return _finish(trainer, folder, config, dataset, reporter)
+        with folder.lock():
+            if data is None and not config.get("in_memory"):
+                reporter.say(f"data: {config['data']}, as {folder.config_file} says")
+            dataset = reload_data(config, folder) if data is None else check_data(data, config, folder)
+            if not folder.environment():
+                if has_checkpoint(folder.checkpoint("last")):
+                    reporter.say(
+                        f"{folder.path} has no environment.json, so that nothing tells whether the data are as they "
+                        "were; it is written anew."
+                    )
+                folder.write_json("environment.json", environment(dataset))
+            torch.manual_seed(training.seed)
+            network = _build(config, folder, model)
+            trainer = Training(network, dataset, training, folder, reporter)
+            if has_checkpoint(folder.checkpoint("last")):
+                trainer.restore()
+                if trainer.progress.finished:
+                    reporter.say(f"{folder.path} is already done: {trainer.progress.finished}.")
+            else:
+                reporter.say("no checkpoint yet: starting from the beginning.")
+                with folder.writing(folder.metrics_file):
+                    folder.metrics_file.unlink(missing_ok=True)
+            trainer.trackers = [*(make_tracker(name, folder.path) for name in training.trackers), *own_trackers]
+            return _finish(trainer, folder, config, dataset, reporter)
     finally:
         torch.set_rng_state(torch_state)
 
@@ -247,6 +274,7 @@ def load(
     data: Dataset | None = None,
     which: str = "auto",
     device: str = "cpu",
+    reporter: Reporter | None = None,
 ) -> Run:
     """Find a run again.
 
@@ -257,6 +285,7 @@ def load(
         which: ``"best"`` or ``"last"`` weights; ``"auto"`` takes the best if it was validated, else the last. A run
             that averages its weights gives the averaged ones.
         device: where the model goes.
+        reporter: hears of damage that was got around; by default it is printed. ``run.notes`` has it too.
 
     Raises:
         AncestralError: no run folder, no or damaged checkpoint, or a model of another architecture.
@@ -265,6 +294,7 @@ def load(
         raise AncestralError(f"there is no checkpoint {which!r}. " + nearest(which, ("auto", "best", "last")))
     folder = RunFolder(path)
     config = folder.config()
+    training = parse(TrainingConfig, config["training"], folder.config_file)
     network = _build(config, folder, model)
     chosen = which
     if which == "auto":
@@ -278,13 +308,26 @@ def load(
             "starts "
             f"again with `ancestral resume {folder.path}`."
         )
-    parts, _ = read_checkpoint(place)
-    load_weights(network, parts.get("average", parts["model"]), place)
+    notes: list[str] = []
+    # The best weights are averaged already, where a run averages them.
+    part = "average" if chosen == "last" and training.ema else "model"
+    parts, state = read_checkpoint(place, like={part: network.state_dict()}, tell=notes.append)
+    if which == "auto" and chosen == "last" and state.get("best") is not None:
+        notes.append(f"{folder.checkpoint('best')} is missing, though there was a best validation: taking the last.")
+    for note in notes:
+        (reporter or Lines()).say(note)
+    load_weights(network, parts[part], place)
     network.to(choose_device(device)).eval()
-    return Run(folder, network, config, chosen, data)
+    return Run(folder, network, config, chosen, data, notes)
 
 
 def _build(config: Mapping[str, Any], folder: RunFolder, model: nn.Module | None) -> nn.Module:
+    """The model that config.toml describes; or ``model``, where it is the user's own.
+
+    Raises:
+        AncestralError: no such model, or one larger than the weights that are stored of it: a stranger's file can ask
+            for more than there is memory.
+    """
     name = config["model"]
     if name == OWN:
         if model is None:
@@ -299,7 +342,31 @@ def _build(config: Mapping[str, Any], folder: RunFolder, model: nn.Module | None
     if model is not None:
         raise AncestralError(f"{folder.path} holds a {name}, which needs no model of yours: leave model out.")
     settings = parse(MODELS[name][0], config["settings"], folder.config_file)
-    return BUILDERS[name](settings, parse(DataDescription, config["description"], folder.config_file))
+    description = parse(DataDescription, config["description"], folder.config_file)
+    for key, value in dataclasses.asdict(settings).items():
+        if isinstance(value, tuple) and len(value) > MOST_LAYERS:
+            raise AncestralError(f"{folder.config_file}: {key} asks for {len(value):,} layers, which no model has.")
+    try:
+        with torch.device("meta"):  # where tensors have shapes and take no memory
+            size = sum(tensor.nbytes for tensor in BUILDERS[name](settings, description).state_dict().values())
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise AncestralError(f"{folder.config_file} describes no model that can be built: {error}.") from None
+    stored = max(weights_bytes(folder.checkpoint(which)) for which in ("last", "best"))
+    if size > (stored or memory_bytes()):
+        limit = f"the weights stored of it have {stored:,}" if stored else f"this machine has {memory_bytes():,}"
+        raise AncestralError(
+            f"{folder.config_file} describes a model of {size:,} bytes, but {limit}: they do not fit this model. "
+            "Restore config.toml from a copy."
+        )
+    return BUILDERS[name](settings, description)
+
+
+def memory_bytes() -> float:
+    """The memory of this machine; without bound where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def reload_data(config: Mapping[str, Any], folder: RunFolder) -> Dataset:
@@ -309,7 +376,14 @@ def reload_data(config: Mapping[str, Any], folder: RunFolder) -> Dataset:
         AncestralError: they can't be found, or are not those it was trained on.
     """
     if config.get("in_memory"):
-        raise AncestralError("the run was trained on data made in memory: pass them again, data=....")
+        raise AncestralError(f"the run {folder.path} was trained on data made in memory: pass them again, data=....")
+    known = [named.name for named in named_sets()]
+    if config["data"] not in known and not Path(config["data"]).is_absolute():
+        # Training writes the absolute path; any other leads from wherever the reader happens to be.
+        raise AncestralError(
+            f"{folder.config_file} names the data {config['data']!r}, which is neither a named set nor an absolute "
+            f"path. {nearest(config['data'], known)} If you trust it, load the data yourself and pass them, data=...."
+        )
     settings = parse(DataConfig, config["data_settings"], folder.config_file)
     return check_data(ancestral.data.load(config["data"], settings), config, folder)
 
@@ -322,7 +396,7 @@ def check_data(data: Dataset, config: Mapping[str, Any], folder: RunFolder) -> D
             f"the data {data.name} are not those of the run: they are {data.description}, but it was trained on "
             f"{description}. Put the old data back."
         )
-    noted = folder.environment().get("data", {}).get("train", {}).get("digest")
+    noted = folder.digest("train")
     if noted is not None and noted != data.digest("train"):
         raise AncestralError(
             f"the data {data.name} are not those of the run: the training rows have changed since. Put the old data "
@@ -335,57 +409,60 @@ def parse(kind: type[Settings], values: Mapping[str, Any], where: Path) -> Setti
     """A settings dataclass from a table of a TOML file; unknown keys and wrong types are errors."""
     check_types(kind, values, str(where))
     try:
-        return kind(**_tuples(values))
+        return kind(**plain(kind, values))
     except TypeError as error:
-        raise AncestralError(f"{where}: {error}.") from None
+        raise AncestralError(f"{where}: {error}. Restore it from a copy.") from None
 
 
 def check_types(kind: type[Settings], values: Mapping[str, Any], where: str) -> None:
-    """Every key is a field, and every value is of the type of its default."""
-    default = {field.name: field.default for field in dataclasses.fields(kind)}
+    """Every key is a field, and every value is of the field's type."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
     for key, value in values.items():
-        if key not in default:
-            raise AncestralError(f"{where}: there is no setting {key!r}. " + nearest(key, default))
-        expected = default[key]
-        if expected is not dataclasses.MISSING and not _same_kind(value, expected):
-            raise AncestralError(f"{where}: {key} is {value!r}, but must be like {expected!r}.")
+        if key not in fields:
+            raise AncestralError(f"{where}: there is no setting {key!r}. " + nearest(key, fields))
+        if not _is_a(value, hints[key]):
+            default = fields[key].default
+            like = f"of type {fields[key].type}" if default is dataclasses.MISSING else f"like {default!r}"
+            raise AncestralError(f"{where}: {key} is {value!r}, but must be {like}.")
 
 
-def _same_kind(value: object, example: object) -> bool:
-    if isinstance(example, bool) or isinstance(value, bool):
-        return isinstance(value, bool) and isinstance(example, bool)
-    if isinstance(example, float):
-        return isinstance(value, numbers.Real)
-    if isinstance(example, int):
-        return isinstance(value, numbers.Integral)
-    if isinstance(example, tuple):
-        return isinstance(value, list | tuple) and all(_same_kind(v, e) for v in value for e in example[:1])
-    return isinstance(value, type(example))
+def _is_a(value: object, hint: Any) -> bool:
+    """Whether a value is of the type of a setting; which of its words a setting takes, it says itself."""
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, list | tuple) and all(_is_a(v, typing.get_args(hint)[0]) for v in value)
+    if isinstance(value, bool) or hint is bool:
+        return isinstance(value, bool) and hint is bool
+    if hint is int:
+        return isinstance(value, numbers.Integral) and abs(int(value)) < 2**63
+    return isinstance(value, numbers.Real if hint is float else str)
 
 
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+def plain(kind: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
     """As Python's own numbers and tuples, which a file can hold: numpy has numbers of its own."""
-    return {key: _plain(value) for key, value in values.items()}
+    hints = typing.get_type_hints(kind)
+    return {key: _plain(value, hints[key]) for key, value in values.items()}
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return tuple(_plain(v) for v in value)
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return value
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
+def _plain(value: Any, hint: Any) -> Any:
+    if typing.get_origin(hint) is tuple:
+        return tuple(_plain(v, typing.get_args(hint)[0]) for v in value)
+    return hint(value) if hint in (int, float) else value
 
 
 def _new_place(model: str, data: str) -> Path:
-    stem = f"{model}-{Path(data).stem}"
-    return next(place for place in _places(stem) if not place.exists())
-
-
-def _places(stem: str) -> Iterator[Path]:
+    """A new folder under runs/, made at once, so that of two runs that start together each has its own."""
     number = 1
     while True:
-        yield Path("runs") / f"{stem}-{number}"
-        number += 1
+        place = Path("runs") / f"{model}-{Path(data).stem}-{number}"
+        try:
+            place.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise AncestralError(f"can't write the run folder {place}: {error.strerror}. Give --out.") from None
+        else:
+            return place
 
 
 def _announce(reporter: Reporter, name: str, model: nn.Module, data: Dataset) -> None:
@@ -402,14 +479,15 @@ def _announce(reporter: Reporter, name: str, model: nn.Module, data: Dataset) ->
 
 
 def _finish(trainer: Training, folder: RunFolder, config: dict[str, Any], data: Dataset, reporter: Reporter) -> Run:
-    progress = trainer.run()
-    write_atomically(folder.path / "MODEL_CARD.md", model_card(config, data, trainer).encode())
+    progress = trainer.progress if trainer.progress.finished else trainer.run()
+    with folder.writing(folder.path / "MODEL_CARD.md"):
+        write_atomically(folder.path / "MODEL_CARD.md", model_card(config, data, trainer).encode())
     if not progress.finished:
         reporter.say(f"interrupted at epoch {progress.step / trainer.steps_per_epoch:.1f}, all saved.")
         return Run(folder, trainer.model.eval(), config, "last", data)
     reporter.say(f"{progress.finished}, {progress.seconds:.0f} s")
     own = trainer.model if config["model"] == OWN else None
-    return load(folder.path, own, data, device=trainer.device)
+    return load(folder.path, own, data, device=trainer.device, reporter=reporter)
 
 
 def environment(data: Dataset) -> dict[str, Any]:
@@ -461,6 +539,9 @@ def model_card(config: Mapping[str, Any], data: Dataset, trainer: Training) -> s
     ]
     if progress.best is not None:
         lines += [f"- Best validation loss: {progress.best:.4f} nats at epoch {progress.best_epoch:g}"]
+    if progress.findings:
+        lines += ["", "## Warnings", ""]
+        lines += [f"- Epoch {finding['epoch']:.3g}: {finding['message']}" for finding in progress.findings]
     lines += ["", "## Settings", ""]
     for section in ("settings", "data_settings", "training"):
         lines += [f"- {key}: `{value}`" for key, value in config[section].items()]

@@ -77,9 +77,8 @@ def test_a_bar_with_the_named_losses_on_a_terminal(command: Any, monkeypatch: py
 
 
 def test_flags_reach_the_run(command: Any) -> None:
-    command(
-        "train", "vae", "digits", *TINY, "--optimizer", "adamw", "--hidden", 5, 3, "--split-seed", 7, "--out", "run"
-    )
+    words = ("--optimizer", "adamw", "--hidden", 5, 3, "--split-seed", 7)
+    command("train", "vae", "digits", "--latent", 2, "--epochs", 1, "--batch-size", 719, *words, "--out", "run")
     config = tomllib.loads(Path("run/config.toml").read_text(encoding="utf-8"))
     assert config["settings"]["hidden"] == [5, 3]
     assert config["training"]["optimizer"] == "adamw"

@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from ancestral.configs.data import DataConfig
 from ancestral.data import load
 from ancestral.errors import AncestralError
 
@@ -42,7 +43,7 @@ def test_numbers_survive_the_way_through_text(
 ) -> None:
     path = tmp_path_factory.mktemp("t") / "t.csv"
     path.write_text("\n".join(",".join(map(repr, row)) for row in rows))
-    data = load(path)
+    data = load(path, DataConfig(validation=0.0, test=0.0))
     assert np.array_equal(data.train.source.x, np.array(rows))
     assert np.isfinite(data.train.x).all()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from torch import nn
 
 import ancestral
 from ancestral.errors import AncestralError
-from ancestral.training.checkpoint import has_checkpoint, load_weights, read_checkpoint, write_checkpoint
+from ancestral.training.checkpoint import _digest_of, has_checkpoint, load_weights, read_checkpoint, write_checkpoint
 from ancestral.training.folder import FORMAT, RunFolder, replace_directory, write_atomically
 
 
@@ -50,9 +52,12 @@ def flip(file: Path) -> None:
     file.write_bytes(bytes(content))
 
 
-def edit(file: Path, change: Callable[[dict[str, object]], object]) -> None:
+def edit(file: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Change state.json, with a digest that is right."""
     state = json.loads(file.read_text())
-    file.write_text(json.dumps(change(state)))
+    state.pop("digest")
+    changed = change(state)
+    file.write_text(json.dumps({"digest": _digest_of(changed), **changed}))
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -67,7 +72,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda place: edit(place / "state.json", lambda s: {**s, "digests": 3}),
         "state.json is not as it was",
     ),
-    "a later format": (lambda place: edit(place / "state.json", lambda s: {**s, "format": 99}), "format 99"),
+    "a digit changed": (
+        lambda place: (place / "state.json").write_text((place / "state.json").read_text().replace("3}", "2}")),
+        "state.json is not as it was",
+    ),
     "a part elsewhere": (
         lambda place: edit(place / "state.json", lambda s: {**s, "digests": {"../../../secret": "0"}}),
         r"names a part '\.\./\.\./\.\./secret'",
@@ -88,12 +96,32 @@ def test_damage_is_a_clear_error(place: Path, kind: str) -> None:
 def test_the_checkpoint_before_is_taken_where_the_last_is_damaged(place: Path, kind: str) -> None:
     shutil.copytree(place, place.with_name("last.old"))
     DAMAGE[kind][0](place)
-    assert read_checkpoint(place)[1]["step"] == 3
+    with pytest.warns(UserWarning, match=r"The checkpoint before it is taken instead \(.*last\.old, of step 3\)"):
+        assert read_checkpoint(place)[1]["step"] == 3
+
+
+def test_a_later_format_is_no_damage(place: Path) -> None:
+    shutil.copytree(place, place.with_name("last.old"))
+    edit(place / "state.json", lambda s: {**s, "format": 99})
+    with pytest.raises(AncestralError, match=r"format 99, but this version reads format 1"):
+        read_checkpoint(place)
+
+
+def test_tensors_that_nobody_asked_for_are_not_read(place: Path) -> None:
+    parts, _ = read_checkpoint(place, like={"model": {"w": torch.empty(7, device="meta")}})
+    assert list(parts) == ["model"]
+    for unlike, words in (
+        ({"v": torch.zeros(7)}, "it has w, which there is not"),
+        ({"w": torch.zeros(5)}, r"size mismatch for w: \(7,\), not \(5,\)"),
+        ({"w": torch.zeros(7, dtype=torch.float64)}, r"w is torch\.float32, not torch\.float64"),
+    ):
+        with pytest.raises(AncestralError, match=words):
+            read_checkpoint(place, like={"model": unlike})
+    with pytest.raises(AncestralError, match="it has no part 'average'"):
+        read_checkpoint(place, like={"average": {}})
 
 
 def test_a_checkpoint_with_foreign_tensors_is_a_clear_error(place: Path) -> None:
-    import hashlib
-
     content = b"not tensors at all"
     (place / "model.safetensors").write_bytes(content)
     edit(place / "state.json", lambda s: {**s, "digests": {"model": hashlib.sha256(content).hexdigest()}})
@@ -104,17 +132,17 @@ def test_a_checkpoint_with_foreign_tensors_is_a_clear_error(place: Path) -> None
 def test_a_crash_between_the_two_moves_leaves_the_checkpoint_before(place: Path) -> None:
     place.rename(place.with_name("last.old"))
     assert has_checkpoint(place)
-    assert read_checkpoint(place)[1]["step"] == 3
+    with pytest.warns(UserWarning, match="last is incomplete"):
+        assert read_checkpoint(place)[1]["step"] == 3
     write_checkpoint(place, {"model": {"w": torch.zeros(5)}}, {"step": 4})
     assert read_checkpoint(place)[1]["step"] == 4
-    assert not place.with_name("last.old").exists()
 
 
-def test_a_crash_while_the_old_checkpoint_is_removed_does_no_harm(place: Path) -> None:
-    shutil.copytree(place, place.with_name("last.old"))
-    (place.with_name("last.old") / "state.json").unlink()
-    write_checkpoint(place, {"model": {"w": torch.zeros(5)}}, {"step": 4})
-    assert read_checkpoint(place)[1]["step"] == 4
+def test_the_checkpoint_before_is_kept_and_no_other(place: Path) -> None:
+    for step in (4, 5):
+        write_checkpoint(place, {"model": {"w": torch.zeros(5)}}, {"step": step})
+    assert sorted(entry.name for entry in place.parent.iterdir()) == ["last", "last.old"]
+    assert (read_checkpoint(place)[1]["step"], read_checkpoint(place.with_name("last.old"))[1]["step"]) == (5, 4)
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +238,7 @@ def test_a_directory_replaces_another_at_once(tmp_path: Path) -> None:
         (tmp_path / name / name).touch()
     replace_directory(tmp_path / "new", tmp_path / "place")
     assert [file.name for file in (tmp_path / "place").iterdir()] == ["new"]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["place"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["place", "place.old"]
 
 
 def test_nothing_in_the_library_pickles_or_evaluates() -> None:

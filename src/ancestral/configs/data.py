@@ -77,3 +77,18 @@ class DataDescription:
         # A run folder's file has lists where these have tuples.
         for field in ("shape", "offset", "scale", "columns"):
             object.__setattr__(self, field, tuple(getattr(self, field)))
+        for field, good, rule in (
+            ("shape", self.shape and min(self.shape) > 0, "sizes of 1 or more"),
+            ("kind", self.kind in ("binary", "levels", "continuous"), "binary, levels or continuous"),
+            ("levels", 0 <= self.levels <= 256, "at least 0 and at most 256"),
+            ("classes", self.classes >= 0, "0 or more"),
+            ("offset", all(map(math.isfinite, self.offset)), "finite numbers"),
+            ("scale", all(0 < value < math.inf for value in self.scale), "positive numbers"),
+        ):
+            if not good:
+                raise AncestralError(f"{field} of the data is {getattr(self, field)!r}, but must be {rule}.")
+        if len({len(values) for values in (self.offset, self.scale) if values} - {self.shape[0]}):
+            raise AncestralError(
+                f"offset and scale of the data are {len(self.offset)} and {len(self.scale)} numbers, but must be one "
+                f"for each of the {self.shape[0]} columns."
+            )

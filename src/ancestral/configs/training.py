@@ -12,6 +12,7 @@ Schedule = Literal["constant", "cosine", "linear", "exponential", "iwae"]
 
 WITH_BETAS = ("adam", "adamw", "adamax", "nadam", "radam")
 WITH_MOMENTUM = ("sgd", "rmsprop")
+MOST_THREADS = 1024
 USUAL_EPSILONS = (1e-8, 1e-4)
 """The defaults of the models, which nobody typed."""
 
@@ -66,6 +67,11 @@ class TrainingConfig:
     trackers: tuple[Literal["tensorboard"], ...] = ()
     """Where metrics go besides the run folder."""
 
+    @property
+    def epochs_between_validations(self) -> int:
+        """``validate_every``, or what it stands for where it is 0."""
+        return self.validate_every or max(1, self.epochs // 50)
+
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
@@ -75,8 +81,9 @@ class TrainingConfig:
             "final_learning_rate", "learning_rate_warmup", "weight_decay", "gradient_clip", "checkpoint_seconds",
         ):  # fmt: skip
             _require(name, getattr(self, name), 0 <= getattr(self, name) < float("inf"), "0 or more")
-        for name in ("patience", "validate_every", "threads"):
+        for name in ("patience", "validate_every"):
             _require(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        _require("threads", self.threads, 0 <= self.threads <= MOST_THREADS, f"0 to {MOST_THREADS}")
         _require("seed", self.seed, 0 <= self.seed < 2**63, "at least 0 and below 2^63")
         for name in ("beta1", "beta2", "momentum", "ema"):
             _require(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")
@@ -89,8 +96,30 @@ class TrainingConfig:
         for tracker in self.trackers:
             if tracker != "tensorboard":
                 raise AncestralError(f"there is no tracker {tracker!r}. Known: tensorboard.")
+        if self.learning_rate_warmup > self.epochs:
+            raise AncestralError(
+                f"learning_rate_warmup is {self.learning_rate_warmup:g} epochs, but training has {self.epochs}: the "
+                "learning rate itself would never be reached. Use a shorter --learning-rate-warmup, or more --epochs."
+            )
+        if self.validate_every > self.epochs:
+            raise AncestralError(
+                f"validate_every is {self.validate_every} epochs, which has no effect in a run of {self.epochs}: the "
+                f"end is always validated. Use --validate-every {self.epochs} or less, or more --epochs."
+            )
+        validations = -(-self.epochs // self.epochs_between_validations)
+        if self.patience and self.patience >= validations:
+            raise AncestralError(
+                f"patience is {self.patience}, which has no effect: {self.epochs} epochs have {validations} "
+                f"validation{'s' * (validations > 1)}, and the first can't be a failure. Use a lower --patience, more "
+                "--epochs or a lower --validate-every."
+            )
         if self.schedule == "exponential" and self.final_learning_rate <= 0:
             raise AncestralError("the exponential schedule never reaches 0: give --final-learning-rate above 0.")
+        if self.final_learning_rate == self.learning_rate and self.schedule in ("cosine", "linear", "exponential"):
+            raise AncestralError(
+                f"the {self.schedule} schedule has no effect from a learning rate to the same: give another "
+                "--final-learning-rate, or --schedule constant."
+            )
         if self.final_learning_rate and self.schedule in ("constant", "iwae"):
             raise AncestralError(
                 f"final_learning_rate has no effect with the {self.schedule} schedule: choose cosine, linear or "

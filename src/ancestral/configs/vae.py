@@ -87,6 +87,8 @@ class VAEConfig:
             raise AncestralError(
                 f"scale and mean have no effect with a {self.likelihood} likelihood: use --likelihood normal."
             )
+        if not (self.channels if self.network == "conv" else self.hidden) and self.activation != "tanh":
+            raise AncestralError("activation has no effect without hidden layers: leave it out, or give some.")
         if self.network == "mlp" and self.channels != (32, 64):
             raise AncestralError("channels has no effect with mlp networks: use --network conv, or --hidden.")
         if self.network == "conv" and self.hidden != (200, 200):

@@ -35,7 +35,7 @@ def cache_folder() -> Path:
 def data_folder() -> Path | None:
     """The folder that ``ANCESTRAL_DATA`` names, or None."""
     text = os.environ.get("ANCESTRAL_DATA", "")
-    return Path(text).expanduser() if text else None
+    return Path(os.path.expanduser(text)) if text else None  # pathlib's own raises where there is no such user
 
 
 def search(folders: Iterable[str], files: Iterable[str]) -> Path | None:

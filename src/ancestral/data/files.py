@@ -7,8 +7,7 @@ import math
 import os
 import re
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from ancestral.data.dataset import IN_MEMORY, Rows
 from ancestral.data.images import read_image_folder
 from ancestral.data.raw import Raw
+from ancestral.data.reading import check_is_file, reading
 from ancestral.errors import AncestralError
 
 Array = NDArray[Any]
@@ -26,6 +26,9 @@ Array = NDArray[Any]
 FORMS = ".npy, .npz, .csv, .parquet or a folder of images"
 
 _LARGEST = 1e37  # squares of this fit in double precision, the value itself in single
+_LABELS_OF = {"x": "y", "X": "y", "x_train": "y_train", "x_test": "y_test"}
+_DAMAGE = "It may be cut short, or hold Python objects, which are never loaded; "
+_LARGEST_RATIO = 1032  # of an array and its archive, by deflate
 
 
 def read_path(path: Path) -> Raw:
@@ -41,6 +44,7 @@ def read_path(path: Path) -> Raw:
         raise AncestralError(
             f"{path} ends in {path.suffix or 'nothing'}, which is not read here. Give a path to {FORMS}."
         )
+    check_is_file(path)
     return reader(path)
 
 
@@ -48,50 +52,37 @@ def read_path(path: Path) -> Raw:
 
 
 def _read_npy(path: Path) -> Raw:
-    try:
+    with reading(path, _DAMAGE + "save an array of numbers with numpy.save.", "an array"):
         # Mapping compares the size that the heading claims with that of the file and allocates nothing.
         x: Array = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OSError, EOFError, OverflowError, TypeError) as error:
-        raise AncestralError(
-            f"{path} can't be read as an array: {error}. It may be cut short, or hold Python objects, which "
-            "are never loaded; save an array of numbers with numpy.save."
-        ) from error
     return interpret(path, [np.array(x) if x.nbytes <= IN_MEMORY else x])
 
 
 def _read_npz(path: Path) -> Raw:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # scikit-learn writes X
-            keys = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
-            x = next((key for key in ("x", "X") if key in keys), None)
-            names = [x] if x else ["x_train", "x_test"]
-            if not keys.issuperset(names):
-                raise AncestralError(
-                    f"{path} has no array x; it has {', '.join(sorted(keys)) or 'none'}. Save it with "
-                    "numpy.savez(path, x=rows) or numpy.savez(path, x=rows, y=labels), "
-                    "or with x_train, x_test, y_train and y_test."
-                )
-            arrays = [_npz_array(path, archive, name) for name in names]
-            labels_of = {"x": "y", "X": "y", "x_train": "y_train", "x_test": "y_test"}
-            labels = [
-                _npz_array(path, archive, labels_of[name]) if labels_of[name] in keys else None
-                for name in names
-            ]
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        OverflowError,
-        zipfile.BadZipFile,
-        zlib.error,
-        RuntimeError,
-    ) as error:
-        raise AncestralError(
-            f"{path} can't be read: {error}. It may be cut short, or hold Python objects, which are never "
-            "loaded; save arrays of numbers with numpy.savez."
-        ) from error
-    return interpret(path, arrays, labels)
+    def wanted(keys: set[str]) -> list[str]:
+        x = next((key for key in ("x", "X") if key in keys), None)  # scikit-learn writes X
+        names = [x] if x else ["x_train", "x_test"]
+        if not keys.issuperset(names):
+            raise AncestralError(
+                f"{path} has no array x; it has {', '.join(sorted(keys)) or 'none'}. Save it with "
+                "numpy.savez(path, x=rows) or numpy.savez(path, x=rows, y=labels), "
+                "or with x_train, x_test, y_train and y_test."
+            )
+        return names + [label for name in names if (label := _LABELS_OF[name]) in keys]
+
+    arrays = read_archive(path, _DAMAGE + "save arrays of numbers with numpy.savez.", wanted)
+    names = [name for name in _LABELS_OF if name in arrays]
+    return interpret(path, [arrays[name] for name in names], [arrays.get(_LABELS_OF[name]) for name in names])
+
+
+def read_archive(path: Path, cure: str, wanted: Callable[[set[str]], Iterable[str]]) -> dict[str, Array]:
+    """The arrays of a .npz file of which ``wanted``, given all names, returns the name.
+
+    Raises ``AncestralError`` for a damaged file, Python objects, or an array larger than the memory.
+    """
+    with reading(path, cure), zipfile.ZipFile(path) as archive:
+        keys = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
+        return {key: _npz_array(path, archive, key) for key in wanted(keys)}
 
 
 def _npz_array(path: Path, archive: zipfile.ZipFile, key: str) -> Array:
@@ -106,6 +97,8 @@ def _npz_array(path: Path, archive: zipfile.ZipFile, key: str) -> Array:
     size = math.prod(shape) * dtype.itemsize
     if size > member.file_size:
         raise ValueError(f"array {key} claims {size:,} bytes where there are {member.file_size:,}")
+    if size > _LARGEST_RATIO * max(1, member.compress_size):
+        raise ValueError(f"array {key} claims {size:,} bytes, packed in {member.compress_size:,}")
     if size > _memory():
         raise AncestralError(
             f"Array {key} of {path} is {size:,} bytes, more than this machine's memory. Save it as a .npy "
@@ -181,7 +174,7 @@ def _arranged(path: Path, x: Array) -> Array:
     """A table as it is; images as a view ``(n, channels, height, width)``."""
     if x.ndim == 2 or (x.ndim == 3 and 0 not in x.shape[1:]):
         if x.shape[1] == 0:
-            raise AncestralError(f"{path} holds rows of shape {x.shape[1:]}, which are empty.")
+            raise AncestralError(f"{path} holds rows of shape {x.shape[1:]}, which are empty. Give each a value.")
         return x if x.ndim == 2 else x[:, None]
     if x.ndim != 4 or 0 in x.shape[1:]:
         raise AncestralError(
@@ -227,7 +220,7 @@ def _meaning(path: Path, arrays: list[Array], columns: tuple[str, ...]) -> tuple
             _check_finite(path, begin, piece, columns)
             lowest, highest = min(lowest, float(piece.min())), max(highest, float(piece.max()))
             whole = whole and (dtype.kind != "f" or bool(np.all(piece == np.rint(piece))))
-            if levels and not is_table and dtype.kind == "f" and lowest >= 0 and highest <= 1:
+            if levels and not is_table and piece.dtype.kind == "f" and lowest >= 0 and highest <= 1:
                 grey = piece * 255
                 levels = bool(np.all(np.abs(grey - np.rint(grey)) <= 255 * np.finfo(piece.dtype).eps))
     if whole and lowest >= 0 and highest <= 1:
@@ -249,7 +242,8 @@ def _meaning(path: Path, arrays: list[Array], columns: tuple[str, ...]) -> tuple
 def _check_finite(path: Path, begin: int, piece: Array, columns: tuple[str, ...]) -> None:
     if piece.dtype.kind != "f":
         return
-    sound = np.abs(piece) < _LARGEST  # false for nan
+    largest = min(_LARGEST, float(np.finfo(piece.dtype).max))  # half precision ends at 65,504
+    sound = np.abs(piece) <= largest  # false for nan
     if sound.all():
         return
     row, *position = (int(i) for i in np.argwhere(~sound)[0])
@@ -275,7 +269,8 @@ def _classes(path: Path, arrays: list[Array], labels: list[Array | None]) -> lis
             raise AncestralError(
                 f"{path} has {len(x)} rows and labels of shape {y.shape}; give one label for each row."
             )
-        if y.dtype.kind not in "biuUS" and not (y.dtype.kind == "f" and np.all(y == np.rint(y))):
+        whole = y.dtype.kind == "f" and np.isfinite(y).all() and np.all(y == np.rint(y))
+        if y.dtype.kind not in "biuUS" and not whole:
             raise AncestralError(
                 f"{path} has labels of type {y.dtype} that are no classes; labels are whole numbers or "
                 "names. Leave y out if it is a quantity."
@@ -289,25 +284,25 @@ def _classes(path: Path, arrays: list[Array], labels: list[Array | None]) -> lis
 
 
 def _read_csv(path: Path) -> Raw:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            heading = next((line for line in file if line.strip()), "")
-            delimiter = max(",;\t", key=re.sub('"[^"]*"', "", heading).count)
-            first = next(csv.reader([heading], delimiter=delimiter), [])
-            skip = 1 if first and not any(_is_number(cell) for cell in first) else 0
-            if not first or (skip and not any(line.strip() for line in file)):
-                raise AncestralError(f"{path} has no rows; put one datapoint in each line.")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AncestralError(f"{path} can't be read as text: {error}. Save it as UTF-8.") from error
+    with reading(path, "Save it as UTF-8.", "text"), path.open(encoding="utf-8-sig", newline="") as file:
+        heading = next((line for line in file if line.strip()), "")
+        delimiter = max(",;\t", key=re.sub('"[^"]*"', "", heading).count)
+        first = next(csv.reader([heading], delimiter=delimiter), [])
+        skip = 1 if first and not any(_is_number(cell) for cell in first) else 0
+        if not first or (skip and not any(line.strip() for line in file)):
+            raise AncestralError(f"{path} has no rows; put one datapoint in each line.")
     columns = tuple(cell.strip() for cell in first) if skip else ()
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            lines = (line for line in file if line.strip())
-            for _ in range(skip):
-                next(lines)
+    cure = "Save it as UTF-8, numbers only, with one datapoint in each line."
+    with reading(path, cure, "a table"), path.open(encoding="utf-8-sig") as file:
+        lines = (line for line in file if line.strip())
+        for _ in range(skip):
+            next(lines)
+        try:
             x = np.loadtxt(lines, np.float64, delimiter=delimiter, comments=None, quotechar='"', ndmin=2)
-    except ValueError as error:
-        raise AncestralError(f"{path}: {_bad_cell(path, delimiter, columns) or error}") from error
+        except ValueError:
+            if bad := _bad_cell(path, delimiter, columns):
+                raise AncestralError(f"{path}: {bad}") from None
+            raise
     if columns and len(columns) != x.shape[1]:
         raise AncestralError(
             f"{path} has {len(columns)} names in its first line and {x.shape[1]} cells in the next; make "
@@ -317,11 +312,12 @@ def _read_csv(path: Path) -> Raw:
 
 
 def _is_number(cell: str) -> bool:
+    """Whether numpy reads it as a number, which takes no digits but ASCII and nothing between them."""
     try:
         float(cell)
     except ValueError:
         return False
-    return True
+    return cell.isascii() and "_" not in cell
 
 
 def _bad_cell(path: Path, delimiter: str, columns: tuple[str, ...]) -> str:
@@ -356,10 +352,9 @@ def _read_parquet(path: Path) -> Raw:
         import pyarrow.parquet
     except ImportError as error:
         raise AncestralError(f'Reading {path} needs pyarrow: pip install "ancestral[parquet]"') from error
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise AncestralError(f"{path} can't be read as Parquet: {error}. It may be cut short.") from error
+    with reading(path, "It may be cut short; write it again.", "Parquet"):
+        # Without partitioning=None a folder called a=1 on the way would become a column.
+        table = pyarrow.parquet.read_table(path, partitioning=None)
     types = pyarrow.types
     for name, column in zip(table.column_names, table.columns, strict=True):
         if not (
@@ -375,6 +370,6 @@ def _read_parquet(path: Path) -> Raw:
                 "rows out."
             )
     if not table.column_names:
-        raise AncestralError(f"{path} has no columns.")
+        raise AncestralError(f"{path} has no columns. Write at least one, of numbers.")
     x = np.column_stack([column.to_numpy().astype(np.float64) for column in table.columns])
     return interpret(path, [x], columns=tuple(table.column_names))

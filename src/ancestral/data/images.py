@@ -15,10 +15,15 @@ from numpy.typing import NDArray
 from ancestral.data.dataset import IN_MEMORY, Rows
 from ancestral.data.download import cache_folder
 from ancestral.data.raw import Raw
+from ancestral.data.reading import check_is_file, reading
 from ancestral.errors import AncestralError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF")
+"""What a file may hold, whatever its name says: of other formats, one would run a program (PostScript)."""
+
+_CURE = "Remove or replace it."
 _GREY = ("1", "L", "LA")
 _COLOUR = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV")
 _ORIENTATION = 0x0112  # EXIF tag; values from 5 on swap height and width
@@ -47,8 +52,12 @@ def read_image_folder(path: Path) -> Raw:
 
 def _listing(path: Path) -> tuple[list[Path], NDArray[np.int64] | None]:
     def images(folder: Path) -> list[Path]:
-        found = (file for file in folder.iterdir() if file.suffix.lower() in ENDINGS)
-        return sorted(file for file in found if file.is_file() and not file.name.startswith("."))
+        with reading(folder, "Make it readable.", "a folder"):
+            entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        found = [file for file in entries if file.suffix.lower() in ENDINGS and not file.is_dir()]
+        for file in found:
+            check_is_file(file)
+        return found
 
     top = images(path)
     folders = sorted(
@@ -61,7 +70,9 @@ def _listing(path: Path) -> tuple[list[Path], NDArray[np.int64] | None]:
             "Put all of them in subfolders, whose names are the labels, or none."
         )
     if not top and not inside:
-        raise AncestralError(f"{path} holds no images ({', '.join(ENDINGS)}), nor do the folders in it.")
+        raise AncestralError(
+            f"{path} holds no images ({', '.join(ENDINGS)}), nor do the folders in it. Give one that does, or a file."
+        )
     if top or len(inside) == 1:
         return top or inside[0], None
     labels = np.repeat(np.arange(len(inside)), [len(found) for found in inside])
@@ -92,34 +103,27 @@ def _common_size(files: list[Path]) -> tuple[int, int, int]:
 def _heading(file: Path) -> tuple[tuple[int, int], str]:
     from PIL import Image
 
-    try:
-        with warnings.catch_warnings():
-            # An image of more than 89 million pixels is more likely an attack than a datapoint.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
+    with reading(file, _CURE, "an image"), warnings.catch_warnings():
+        # An image of more than 89 million pixels is more likely an attack than a datapoint.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(file, formats=_FORMATS) as image:
                 width, height = image.size
                 turned = "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5
                 return ((width, height) if turned else (height, width)), image.mode
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise AncestralError(f"{file} is too large an image: {error}. Leave it out, or crop it.") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise AncestralError(f"{file} can't be read as an image: {error}. Remove or replace it.") from error
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise AncestralError(f"{file} is too large an image: {error}. Leave it out, or crop it.") from error
 
 
 def _decode(files: list[Path], pixels: NDArray[Any]) -> None:
     from PIL import Image, ImageOps
 
     for row, file in enumerate(files):
-        try:
-            with Image.open(file) as image:
-                # As in the heading: an orientation that follows the pixels is not looked for.
-                upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
-                values = np.asarray(upright.convert("L" if pixels.shape[1] == 1 else "RGB"))
-        except (OSError, ValueError, SyntaxError) as error:
-            raise AncestralError(
-                f"{file} can't be read as an image: {error}. Remove or replace it."
-            ) from error
-        pixels[row] = values if values.ndim == 2 else np.moveaxis(values, 2, 0)
+        with reading(file, _CURE, "an image"), Image.open(file, formats=_FORMATS) as image:
+            # As in the heading: an orientation that follows the pixels is not looked for.
+            upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
+            values = np.asarray(upright.convert("L" if pixels.shape[1] == 1 else "RGB"))
+            pixels[row] = values if values.ndim == 2 else np.moveaxis(values, 2, 0)
 
 
 def _cached(path: Path, files: list[Path], shape: tuple[int, ...]) -> NDArray[Any]:

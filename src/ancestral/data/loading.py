@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ancestral.configs.data import DataConfig
 from ancestral.data.catalogue import named_sets
 from ancestral.data.dataset import Dataset, Rows, Split
 from ancestral.data.files import FORMS, read_path
-from ancestral.data.named import READERS
+from ancestral.data.named import READERS, read_named
 from ancestral.data.raw import Raw
 from ancestral.data.splitting import block_split, limited, random_split
 from ancestral.errors import AncestralError, nearest
@@ -33,9 +34,9 @@ def load(name: str | Path, config: DataConfig = _DEFAULT) -> Dataset:
     """
     text = str(name)
     if text in READERS:
-        return assemble(text, READERS[text](), config, source=text)
-    path = Path(text).expanduser()
-    if path.exists():
+        return assemble(text, read_named(text), config, source=text)
+    path = Path(os.path.expanduser(text))  # pathlib's own raises where there is no such user
+    if text and path.exists():
         return assemble(text, read_path(path), config, source=str(path.resolve()))
     if path.suffix or len(path.parts) > 1:
         raise AncestralError(
@@ -77,6 +78,8 @@ def assemble(name: str, raw: Raw, config: DataConfig, source: str = "") -> Datas
     scale: tuple[float, ...] = ()
     if raw.standardize:
         mean, deviation = _moments(raw.train.x, train)
+        for rows in filter(None, (raw.train, raw.validation, raw.test)):
+            _check_range(name, rows.x, mean, deviation)
         offset, scale = tuple(mean.tolist()), tuple(deviation.tolist())
         sources = [Rows(rows.x, rows.y, _Standardize(mean, deviation)) for rows in sources]
     labels = [rows.y for rows in sources if rows.y is not None]
@@ -108,9 +111,25 @@ class _Standardize:
         return ((rows - self.mean) / self.deviation).astype(np.float32)
 
 
+def _check_range(name: str, x: NDArray[Any], mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> None:
+    """Raise where a value, once standardized, is beyond single precision."""
+    for begin in range(0, len(x), _rows_at_once(x)):
+        distance = np.abs((x[begin : begin + _rows_at_once(x)] - mean) / deviation)
+        if distance.max() > 1e37:
+            row, column = np.unravel_index(np.argmax(distance), distance.shape)
+            raise AncestralError(
+                f"{name}: row {begin + row}, column {column} (counted from 0) lies {distance.max():.0e} standard "
+                "deviations of the training rows away from their mean. Leave the row or the column out."
+            )
+
+
+def _rows_at_once(x: NDArray[Any]) -> int:
+    return max(1, 2**22 // int(x.shape[1]))
+
+
 def _moments(x: NDArray[Any], index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of each column over the training rows, a piece of the file at a time."""
-    step = max(1, 2**22 // x.shape[1])
+    step = _rows_at_once(x)
     pieces = [index[begin : begin + step] for begin in range(0, len(index), step)]
     mean = np.zeros(x.shape[1])
     variance = np.zeros(x.shape[1])

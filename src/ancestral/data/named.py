@@ -9,20 +9,26 @@ import os
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ancestral.data.catalogue import named_sets
 from ancestral.data.dataset import Rows
 from ancestral.data.download import Remote, cache_folder, fetch, search
+from ancestral.data.files import read_archive
 from ancestral.data.raw import Raw
+from ancestral.data.reading import reading
 from ancestral.errors import AncestralError
 
 Array = NDArray[Any]
+
+_OFFICIAL = "Remove it and put the official file there."
+_LARGEST = 2**27
+"""More bytes than any official file has."""
 
 # --- MNIST and Fashion-MNIST: four idx files ------------------------------------------------------
 
@@ -93,12 +99,16 @@ def read_idx(path: Path) -> Array:
 
 
 def _contents(path: Path) -> bytes:
-    try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise AncestralError(
-            f"{path} can't be read ({error}). Remove it and put the official file there."
-        ) from error
+    with reading(path, _OFFICIAL), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        return _bounded(file, _LARGEST)
+
+
+def _bounded(file: IO[bytes] | gzip.GzipFile, largest: int) -> bytes:
+    """All that is in a file, which may be compressed a thousandfold."""
+    content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"it holds more than {largest:,} bytes, which no official file does")
+    return content
 
 
 def _parse_idx(contents: bytes, path: Path) -> Array:
@@ -178,13 +188,12 @@ def read_binarized_mnist() -> Raw:
     """MNIST with every pixel drawn once, in the three splits of Larochelle and Murray (2011)."""
     packed = search(("binarized_mnist", "binarized-mnist"), ("binarized_mnist.npz",))
     if packed is not None:
-        arrays = _open_npz(packed)
-        rows = []
-        for part in ("train", "valid", "test"):
-            bits = np.unpackbits(_array(arrays, part, packed), axis=1)
-            rows.append(
-                Rows(bits.reshape(-1, 1, 28, 28), _array(arrays, f"y_{part}", packed).astype(np.int64))
-            )
+        splits = ("train", "valid", "test")
+        arrays = _arrays(packed, **dict.fromkeys(splits, (98,)), **{f"y_{part}": () for part in splits})
+        rows = [
+            Rows(np.unpackbits(bits, axis=1).reshape(-1, 1, 28, 28), labels.astype(np.int64))
+            for bits, labels in zip(arrays[:3], arrays[3:], strict=True)
+        ]
         note = (
             "a static binarization of MNIST in the sizes of the Larochelle and Murray splits; identity to "
             "theirs is not proven; labels of training and validation rows are recovered and a few may be "
@@ -203,7 +212,7 @@ def _read_amat(part: str) -> Array:
     if path is None:
         together = tuple(f"binarized_mnist_{other}.amat" for other in ("train", "valid", "test"))
         path = fetch("binarized-mnist", Remote(file, (_BINARIZED + file,), together))
-    characters = np.frombuffer(path.read_bytes(), np.uint8)
+    characters = np.frombuffer(_contents(path), np.uint8)
     digits = characters[characters > ord(" ")]  # whitespace lies between
     bits = digits - np.uint8(ord("0"))
     if len(bits) == 0 or len(bits) % 784 or bits.max() > 1:
@@ -230,7 +239,7 @@ def read_frey_faces() -> Raw:
         path = fetch(
             "frey-faces", Remote("frey_rawface.mat", ("https://cs.nyu.edu/~roweis/data/frey_rawface.mat",))
         )
-    frames = _array(_open_npz(path), "x", path) if path.suffix == ".npz" else _read_frey_mat(path)
+    frames = _arrays(path, x=(28, 20))[0] if path.suffix == ".npz" else _read_frey_mat(path)
     if frames.shape[1:] != (28, 20) or frames.dtype != np.uint8:
         raise AncestralError(
             f"{path} should hold frames of 28 rows and 20 columns of bytes and holds {frames.shape} "
@@ -241,14 +250,9 @@ def read_frey_faces() -> Raw:
 
 def _read_frey_mat(path: Path) -> Array:
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
-    try:
+    with reading(path, "Put the official frey_rawface.mat there."):
         matrix = loadmat(path, variable_names=["ff"])["ff"]  # a frame is a column, row by row
-    except (MatReadError, NotImplementedError, ValueError, KeyError, OSError, TypeError, zlib.error) as error:
-        raise AncestralError(
-            f"{path} can't be read ({error}). Put the official frey_rawface.mat there."
-        ) from error
     if matrix.ndim != 2 or len(matrix) != 560:
         return np.asarray(matrix)
     return np.ascontiguousarray(matrix.T).reshape(-1, 28, 20)
@@ -275,10 +279,7 @@ def read_cifar10() -> Raw:
         train = [_parse_cifar(_contents(_beside(bins, file)), file) for file in _CIFAR_TRAIN]
         test = _parse_cifar(_contents(bins), bins.name)
     elif path is not None and path.suffix == ".npz":
-        arrays = _open_npz(path)
-        x, y, x_test, y_test = (
-            _array(arrays, key, path) for key in ("x_train", "y_train", "x_test", "y_test")
-        )
+        x, y, x_test, y_test = _arrays(path, x_train=(32, 32, 3), y_train=(), x_test=(32, 32, 3), y_test=())
         train = [(np.moveaxis(x, 3, 1), y)]
         test = (np.moveaxis(x_test, 3, 1), y_test)
         note = f"the first {len(x):,} training and {len(x_test):,} test images only"
@@ -316,17 +317,12 @@ def _parse_cifar(contents: bytes, file: str) -> tuple[Array, Array]:
 def _untar(path: Path) -> dict[str, bytes]:
     wanted = (*_CIFAR_TRAIN, "test_batch.bin")
     members: dict[str, bytes] = {}
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                file = Path(member.name).name
-                stream = archive.extractfile(member) if file in wanted and member.isfile() else None
-                if stream is not None:
-                    members[file] = stream.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise AncestralError(
-            f"{path} can't be read ({error}). Put the official {_CIFAR.file} there."
-        ) from error
+    with reading(path, f"Put the official {_CIFAR.file} there."), tarfile.open(path, "r:gz") as archive:
+        for member in archive:
+            file = Path(member.name).name
+            stream = archive.extractfile(member) if file in wanted and member.isfile() else None
+            if stream is not None:
+                members[file] = _bounded(stream, _LARGEST)
     if missing := [file for file in wanted if file not in members]:
         raise AncestralError(f"{path} has no {missing[0]}. Put the official {_CIFAR.file} there.")
     return members
@@ -346,14 +342,11 @@ def read_omniglot() -> Raw:
     path = search(("omniglot",), ("omniglot28.npz",))
     if path is None:
         path = _convert_omniglot(cache_folder() / "omniglot" / "omniglot28.npz")
-    arrays = _open_npz(path)
-    background, evaluation = (
-        Rows(
-            _array(arrays, f"x_{part}", path)[:, None],
-            _array(arrays, f"alphabet_{part}", path).astype(np.int64),
-        )
-        for part in ("background", "evaluation")
+    images, labels, test_images, test_labels = _arrays(
+        path, x_background=(28, 28), alphabet_background=(), x_evaluation=(28, 28), alphabet_evaluation=()
     )
+    background = Rows(images[:, None], labels.astype(np.int64))
+    evaluation = Rows(test_images[:, None], test_labels.astype(np.int64))
     return Raw(
         background,
         test=evaluation,
@@ -384,19 +377,16 @@ def _read_omniglot_zip(path: Path) -> tuple[Array, Array, list[str]]:
     from PIL import Image
 
     images, labels = [], []
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = sorted(m for m in archive.namelist() if m.endswith(".png") and m.count("/") == 3)
-            names = sorted({member.split("/")[1] for member in members})
-            for member in members:
-                with Image.open(io.BytesIO(archive.read(member))) as drawing:
-                    ink = Image.fromarray(255 - np.asarray(drawing.convert("L")))
-                images.append(np.asarray(ink.resize((28, 28), Image.Resampling.BOX)))
-                labels.append(names.index(member.split("/")[1]))
-    except (zipfile.BadZipFile, OSError, zlib.error) as error:
-        raise AncestralError(
-            f"{path} can't be read ({error}). Remove it and put the official file there."
-        ) from error
+    with reading(path, _OFFICIAL), zipfile.ZipFile(path) as archive:
+        members = sorted(m for m in archive.namelist() if m.endswith(".png") and m.count("/") == 3)
+        names = sorted({member.split("/")[1] for member in members})
+        for member in members:
+            with archive.open(member) as file:
+                content = io.BytesIO(_bounded(file, 2**20))
+            with Image.open(content, formats=("PNG",)) as drawing:
+                ink = Image.fromarray(255 - np.asarray(drawing.convert("L")))
+            images.append(np.asarray(ink.resize((28, 28), Image.Resampling.BOX)))
+            labels.append(names.index(member.split("/")[1]))
     if not images:
         raise AncestralError(f"{path} holds no drawings. Remove it and put the official file there.")
     return np.stack(images), np.array(labels), names
@@ -415,22 +405,26 @@ def write_whole(target: Path, write: Callable[[Any], None]) -> None:
         raise
 
 
-def _open_npz(path: Path) -> dict[str, Array]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise AncestralError(
-            f"{path} can't be read ({error}). Remove it and put a whole file there."
-        ) from error
+def _arrays(path: Path, **shapes: tuple[int, ...]) -> tuple[Array, ...]:
+    """Arrays of a .npz file by their names, each with the shape of a row: bytes, or labels where it is ``()``."""
 
+    def wanted(keys: set[str]) -> list[str]:
+        for key in shapes:
+            if key not in keys:
+                raise AncestralError(
+                    f"{path} has no array {key!r}, only {', '.join(sorted(keys))}. Put the right file there."
+                )
+        return list(shapes)
 
-def _array(arrays: dict[str, Array], key: str, path: Path) -> Array:
-    if key not in arrays:
-        raise AncestralError(
-            f"{path} has no array {key!r}, only {', '.join(sorted(arrays))}. Put the right file there."
-        )
-    return arrays[key]
+    arrays = read_archive(path, "Remove it and put a whole file there.", wanted)
+    for key, shape in shapes.items():
+        x = arrays[key]
+        if x.shape[:1] + shape != x.shape or x.dtype.kind not in "ui" or (shape and x.dtype != np.uint8):
+            rows = f"bytes in rows of shape {shape}" if shape else "labels"
+            raise AncestralError(
+                f"{path}: array {key!r} should hold {rows} and holds {x.shape} {x.dtype}. Put the right file there."
+            )
+    return tuple(arrays.values())
 
 
 READERS: dict[str, Callable[[], Raw]] = {
@@ -442,3 +436,25 @@ READERS: dict[str, Callable[[], Raw]] = {
     "frey-faces": read_frey_faces,
     "cifar10": read_cifar10,
 }
+
+
+def read_named(name: str) -> Raw:
+    """The rows of a named set, of its shape and with labels among its classes.
+
+    Raises ``AncestralError`` if its files are not on this machine and can't be downloaded, or are not the set's.
+    """
+    raw = READERS[name]()
+    known = next(known for known in named_sets() if known.name == name)
+    for split, rows, least in (("training", raw.train, 2), ("validation", raw.validation, 1), ("test", raw.test, 1)):
+        if rows is None:
+            continue
+        problem = ""
+        if rows.x.shape[1:] != known.shape or len(rows.x) < least:
+            problem = f"the {split} images have shape {rows.x.shape}, not (rows, {', '.join(map(str, known.shape))})"
+        elif rows.y is not None and rows.y.shape != rows.x.shape[:1]:
+            problem = f"there are {len(rows.x):,} {split} images and labels of shape {rows.y.shape}"
+        elif rows.y is not None and not 0 <= rows.y.min() <= rows.y.max() < known.classes:
+            problem = f"{split} labels go from {rows.y.min()} to {rows.y.max()}, and there are {known.classes} classes"
+        if problem:
+            raise AncestralError(f"The files of {name} are not its own: {problem}. Put the official files there.")
+    return raw

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Independent
 
 
-class IndependentBernoulli(Independent):
+class IndependentBernoulli(Independent):  # type: ignore[type-arg]
     r"""p(x) = ∏ Bernoulli(x_i; σ(l_i)) over the last ``event_dims`` dimensions of the logits l.
 
     .. math:: \log p(x) = \sum_i x_i l_i - \log(1 + e^{l_i})
@@ -23,7 +23,7 @@ class IndependentBernoulli(Independent):
     def __init__(self, logits: Tensor, event_dims: int) -> None:
         super().__init__(Bernoulli(logits=logits, validate_args=False), event_dims, validate_args=False)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Independent:
+    def expand(self, batch_shape: Any, _instance: Any = None) -> IndependentBernoulli:
         logits, dims = self.base_dist.logits, self.reinterpreted_batch_ndims
         return IndependentBernoulli(logits.expand(*batch_shape, *logits.shape[logits.dim() - dims :]), dims)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import contextlib
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -21,6 +22,9 @@ from ancestral.objectives.iwae import bounds
 
 Objective = Literal["elbo", "iwae"]
 Latents = Tensor | dict[str, Tensor]
+
+ACTIVE = 0.01
+"""A latent unit whose :func:`activity` is above this is active (Burda, Grosse and Salakhutdinov, 2016, section 5.2)."""
 
 
 def mean_of(distribution: Distribution) -> Tensor | None:
@@ -332,6 +336,44 @@ class LatentVariableModel(nn.Module):
 
     def extra_repr(self) -> str:
         return f"objective={self.objective}, particles={self.particles}"
+
+
+@torch.no_grad()
+def activity(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor | None]]) -> dict[str, Tensor]:
+    r"""The activity of each latent unit, by variable: how much its posterior mean moves with the data.
+
+    .. math:: A_u = Cov_x(E_{q(u | x)}[u])
+
+    A variable whose posterior mean is not known in closed form (an index, a normalizing flow) is left out, and so are
+    all where there is a single datapoint, with which nothing moves.
+
+    Args:
+        batches: of x and of labels y, as :meth:`ancestral.data.Dataset.batches` gives them.
+
+    Source: Burda, Grosse and Salakhutdinov (2016), section 5.2.
+    """
+    means: dict[str, list[Tensor]] = {}
+    for x, y in batches:
+        for name, value in model.posterior_means(x, y).items():
+            means.setdefault(name, []).append(value.flatten(1).double())
+    together = {name: torch.cat(values) for name, values in means.items()}
+    return {name: values.var(0) for name, values in together.items() if len(values) > 1}
+
+
+@torch.no_grad()
+def divergence_per_unit(model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
+    """The divergence of each latent unit in nats, averaged over data and one draw of its parents, by variable.
+
+    A variable that is not factorised, or whose divergence has no closed form, is left out.
+    """
+    trace = Trace((1, x.shape[0]), model.given(x, y), AncestralSampling())
+    model.q(trace)
+    scored = score(model.p, trace)
+    divergences = {}
+    for name in trace.drawn:
+        with contextlib.suppress(AncestralError, NotImplementedError):
+            divergences[name] = kl_per_unit(name, scored, trace).mean(-1)
+    return divergences
 
 
 def kl_per_unit(name: str, p: Trace, q: Trace) -> Tensor:

@@ -25,7 +25,7 @@ class Linear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         if torch.compiler.is_compiling() or not _pays(input, self.weight):
             return F.linear(input, self.weight, self.bias)
-        output: Tensor = _Linear.apply(input.contiguous(), self.weight, self.bias)
+        output: Tensor = _Linear.apply(input.contiguous(), self.weight, self.bias)  # type: ignore[no-untyped-call]
         return output
 
 
@@ -57,7 +57,7 @@ class _Linear(torch.autograd.Function):
         return _product(input, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         input, weight = ctx.saved_tensors
         product = _product if not torch.is_grad_enabled() else F.linear  # a second derivative needs F.linear's graph
         gradient = gradient.contiguous()

@@ -24,6 +24,7 @@ from ancestral.report.story import Story, plain, read_story, shortened
 from ancestral.report.words import Text, say
 from ancestral.runs import OWN
 from ancestral.training import RunFolder
+from ancestral.training.loop import choose_device
 
 MOST_RUNS = 12
 CHARTS = 24
@@ -85,24 +86,24 @@ def write_comparison(
         progress: hears of long work.
 
     Raises:
-        AncestralError: fewer than two runs or too many, one twice, no run folder, a damaged one, or a place that can't
-            be written.
+        AncestralError: fewer than two runs or too many, one twice, no run folder, a damaged one, a device that is not
+            there, or a place that can't be written.
     """
     if not 2 <= len(paths) <= MOST_RUNS:
         raise AncestralError(
             f"the number of run folders given is {len(paths)}, but a comparison is of 2 to {MOST_RUNS}: name as many."
         )
+    configs = [RunFolder(path).config() for path in paths]
     resolved = [Path(path).resolve() for path in paths]
     for path, place in zip(paths, resolved, strict=True):
         if resolved.count(place) > 1:
             raise AncestralError(f"{path} is named more than once: name each run folder once.")
     destination = checked_destination(out, Path("compare.html"))
     check_evaluation(particles, limit)
+    device = choose_device(device)
     runs = []
-    for path in paths:
-        folder = RunFolder(path)
-        config = folder.config()
-        story = read_story(folder, config)
+    for path, config in zip(paths, configs, strict=True):
+        story = read_story(RunFolder(path), config)
         evaluation = Evaluation(particles, limit, seed)
         found = _figures(story, evaluation, model, which, device, progress or silent)
         without = found if isinstance(found, Text) else None

@@ -1,48 +1,65 @@
-"""Checkpoints: tensors as safetensors, everything else as JSON, digests over both. No pickle."""
+"""Checkpoints: tensors as safetensors, everything else as JSON, digests over both. No pickle.
+
+A digest finds what was damaged. It is no signature, for who writes a checkpoint writes its digests too: so names,
+shapes and sizes are compared with what the model needs before a tensor is read.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import inspect
 import json
-import os
+import math
 import shutil
-from collections.abc import Mapping
+import types
+import typing
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ancestral.errors import AncestralError
-from ancestral.training.folder import FORMAT, replace_directory
+from ancestral.training.folder import FORMAT, flush, read_json, replace_directory, temporary
 
 Tensors = Mapping[str, Tensor]
+State = TypeVar("State")
+
+HEADER_BYTES = 2**24
+"""Room for the names and shapes in a file of tensors, beside the tensors themselves."""
+
+
+class _DamageError(Exception):
+    """Not as it was written; the checkpoint before may still be."""
 
 
 def write_checkpoint(place: Path, parts: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
     """Write ``<part>.safetensors`` for each part and ``state.json``, as one directory that appears at once.
 
+    The checkpoint before stays beside it as ``<place>.old``.
+
     Raises:
         AncestralError: the disk is full or can't be written; the previous checkpoint is left as it was.
     """
-    new = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    new = temporary(place)
     try:
-        new.parent.mkdir(parents=True, exist_ok=True)
-        for unfinished in new.parent.glob(f".{place.name}.*.tmp"):  # left by a process that was killed while writing
-            shutil.rmtree(unfinished)
-        new.mkdir()
+        new.mkdir(parents=True)
         digests = {}
         for part, tensors in parts.items():
             file = new / f"{part}.safetensors"
             save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, file)
-            _flush(file)
+            flush(file)
             digests[part] = _digest(file)
+        content = {"format": FORMAT, "digests": digests, **state}
         file = new / "state.json"
-        file.write_text(json.dumps({"format": FORMAT, "digests": digests, **state}), encoding="utf-8")
-        _flush(file)
+        file.write_text(json.dumps({"digest": _digest_of(content), **content}, allow_nan=False), encoding="utf-8")
+        flush(file)
         replace_directory(new, place)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(new, ignore_errors=True)
@@ -52,49 +69,141 @@ def write_checkpoint(place: Path, parts: Mapping[str, Tensors], state: Mapping[s
         ) from None
 
 
-def read_checkpoint(place: Path, device: str = "cpu") -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+def read_checkpoint(
+    place: Path,
+    device: str = "cpu",
+    like: Mapping[str, Tensors] | None = None,
+    tell: Callable[[str], object] = warnings.warn,
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """The parts and the state of a checkpoint, verified; the previous one where this one is missing or damaged.
 
+    Args:
+        place: the checkpoint's folder.
+        device: where its tensors go.
+        like: the parts to read, each with tensors (on whatever device) of the names, shapes and types that it may
+            hold; nothing larger is read. None reads every part, as it is.
+        tell: hears of it when the previous checkpoint is taken.
+
     Raises:
-        AncestralError: neither is whole.
+        AncestralError: neither is whole, or the parts are not like those asked for.
     """
-    old = place.with_name(place.name + ".old")
+    old = place.with_name(f"{place.name}.old")
     try:
-        return _read(place, device)
-    except AncestralError:
-        if not old.exists():
-            raise
-        return _read(old, device)
+        return _read(place, device, like)
+    except _DamageError as damage:
+        if old.exists():
+            try:
+                found = _read(old, device, like)
+            except _DamageError:
+                pass
+            else:
+                step = f", of step {found[1]['step']}" if "step" in found[1] else ""
+                tell(f"{damage} The checkpoint before it is taken instead ({old}{step}): what came after is lost.")
+                return found
+        raise AncestralError(f"{damage} Restore the folder from a copy, or train again.") from None
 
 
 def has_checkpoint(place: Path) -> bool:
     """Whether there is something to read at ``place``."""
-    return place.exists() or place.with_name(place.name + ".old").exists()
+    return place.exists() or place.with_name(f"{place.name}.old").exists()
 
 
-def _read(place: Path, device: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    cure = "Restore the folder from a copy, or train again."
+def weights_bytes(place: Path) -> int:
+    """The size of the file of weights at ``place``, or of the one before; 0 where there is none."""
+    files = [folder / "model.safetensors" for folder in (place, place.with_name(f"{place.name}.old"))]
+    return max(file.stat().st_size if file.is_file() else 0 for file in files)
+
+
+def _read(
+    place: Path, device: str, like: Mapping[str, Tensors] | None
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     try:
-        state = json.loads((place / "state.json").read_text(encoding="utf-8"))
+        state = read_json(place / "state.json")
         if not isinstance(state, dict) or not isinstance(state.get("digests"), dict):
-            raise AncestralError(f"the checkpoint {place} is damaged: state.json is not as it was written. {cure}")
+            raise _DamageError(f"the checkpoint {place} is damaged: state.json is not as it was written.")
         if state.get("format") != FORMAT:
             raise AncestralError(
                 f"the checkpoint {place} has format {state.get('format')!r}, but this version reads format {FORMAT}."
             )
+        if state.pop("digest", None) != _digest_of(state):
+            raise _DamageError(f"the checkpoint {place} is damaged: state.json is not as it was written.")
         parts = {}
-        for part, digest in state["digests"].items():
+        for part in state["digests"] if like is None else like:
+            if part not in state["digests"]:
+                raise AncestralError(f"the checkpoint {place} does not fit this run: it has no part {part!r}.")
             if not part.isidentifier():
-                raise AncestralError(f"the checkpoint {place} is damaged: it names a part {part!r}. {cure}")
-            file = place / f"{part}.safetensors"
-            if _digest(file) != digest:
-                raise AncestralError(f"the checkpoint {place} is damaged: {file.name} is not as it was written. {cure}")
-            parts[part] = load_file(file, device)
+                raise _DamageError(f"the checkpoint {place} is damaged: it names a part {part!r}.")
+            parts[part] = _read_part(place, part, state["digests"][part], device, None if like is None else like[part])
         return parts, state
     except FileNotFoundError as error:
-        raise AncestralError(f"the checkpoint {place} is incomplete: {error.filename} is missing. {cure}") from None
-    except (OSError, SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise AncestralError(f"the checkpoint {place} can't be read: {error}. {cure}") from None
+        raise _DamageError(f"the checkpoint {place} is incomplete: {error.filename} is missing.") from None
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _DamageError(f"the checkpoint {place} can't be read: {error}.") from None
+
+
+def _read_part(place: Path, part: str, digest: object, device: str, like: Tensors | None) -> dict[str, Tensor]:
+    file = place / f"{part}.safetensors"
+    needed = None if like is None else sum(tensor.nbytes for tensor in like.values())
+    if needed is not None and file.stat().st_size > needed + HEADER_BYTES:
+        raise _unlike(place, part, f"it has {file.stat().st_size:,} bytes, and at most {needed:,} are needed")
+    if _digest(file) != digest:
+        raise _DamageError(f"the checkpoint {place} is damaged: {file.name} is not as it was written.")
+    if like is not None:
+        with safe_open(file, "pt") as header:
+            for name in header.keys():  # noqa: SIM118 (it is no dictionary)
+                if name not in like:
+                    raise _unlike(place, part, f"it has {name}, which there is not")
+                shape = tuple(header.get_slice(name).get_shape())
+                if shape != like[name].shape:
+                    raise _unlike(place, part, f"size mismatch for {name}: {shape}, not {tuple(like[name].shape)}")
+    tensors = load_file(file, device)
+    for name, tensor in tensors.items():
+        if like is not None and tensor.dtype != like[name].dtype:
+            raise _unlike(place, part, f"{name} is {tensor.dtype}, not {like[name].dtype}")
+    return tensors
+
+
+def _unlike(place: Path, part: str, difference: str) -> AncestralError:
+    what = {"model": "weights", "average": "averaged weights"}.get(part, f"part {part!r}")
+    return AncestralError(
+        f"the {what} in {place} do not fit this model: {difference}. Build it with the settings in config.toml."
+    )
+
+
+def read_state(kind: type[State], state: Mapping[str, Any], place: Path) -> State:
+    """The dataclass whose fields ``state.json`` holds.
+
+    Raises:
+        AncestralError: a field is missing, is not of its type, or is a number beyond any count.
+    """
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if field.name not in state:
+            raise AncestralError(f"the checkpoint {place} does not fit this run: state.json has no {field.name!r}.")
+        values[field.name] = state[field.name]
+        if not _is_a(values[field.name], hints[field.name]):
+            raise AncestralError(
+                f"the checkpoint {place} does not fit this run: in state.json {field.name} is "
+                f"{str(values[field.name])[:60]!r}, which is no {field.type}."
+            )
+    return kind(**values)
+
+
+def _is_a(value: object, hint: Any) -> bool:
+    """Whether a value from JSON is of a type: int, float, str, None, lists and dicts of them, or a union."""
+    inner = typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return any(_is_a(value, kind) for kind in inner)
+    if typing.get_origin(hint) is dict:
+        return isinstance(value, dict) and all(_is_a(v, inner[1]) for v in value.values())
+    if typing.get_origin(hint) is list:
+        return isinstance(value, list) and all(_is_a(v, inner[0]) for v in value)
+    if hint is float and type(value) is float:
+        return math.isfinite(value)
+    if hint in (int, float) and type(value) is int:
+        return abs(value) < 2**63
+    return type(value) is hint
 
 
 def load_weights(model: nn.Module, weights: Tensors, place: Path) -> None:
@@ -106,10 +215,7 @@ def load_weights(model: nn.Module, weights: Tensors, place: Path) -> None:
     try:
         model.load_state_dict(dict(weights))
     except RuntimeError as error:
-        detail = " ".join(str(error).split()[:60])
-        raise AncestralError(
-            f"the weights in {place} do not fit this model: {detail}. Build it with the settings in config.toml."
-        ) from None
+        raise _unlike(place, "model", " ".join(str(error).split()[:60])) from None
 
 
 def optimizer_tensors(player: str, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -122,13 +228,47 @@ def optimizer_tensors(player: str, optimizer: Optimizer) -> dict[str, Tensor]:
     }
 
 
+def optimizer_like(player: str, optimizer: Optimizer) -> dict[str, Tensor]:
+    """What :func:`optimizer_tensors` gives once every parameter has been updated, as tensors without values.
+
+    A parameter that the loss never reaches has none of them.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    probes = [nn.Parameter(torch.zeros(2, dtype=parameter.dtype, device=parameter.device)) for parameter in parameters]
+    for probe in probes:
+        probe.grad = torch.zeros_like(probe)
+    settings = inspect.signature(type(optimizer)).parameters
+    twin = type(optimizer)(probes, **{key: value for key, value in optimizer.defaults.items() if key in settings})
+    twin.step()
+    like = {}
+    for name, value in optimizer_tensors(player, twin).items():
+        shape = value.shape and parameters[int(name.rsplit(".", 2)[1])].shape
+        like[name] = torch.empty(shape, dtype=value.dtype, device="meta")
+    return like
+
+
 def restore_optimizer(player: str, optimizer: Optimizer, tensors: Tensors) -> None:
-    """The inverse of :func:`optimizer_tensors`."""
+    """The inverse of :func:`optimizer_tensors`.
+
+    Raises:
+        AncestralError: there is nothing, or a quantity of a parameter is missing.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         owner, index, key = name.rsplit(".", 2)
         if owner == player:
             state.setdefault(int(index), {})[key] = value
+    needed = {name.rsplit(".", 1)[1] for name in optimizer_like(player, optimizer)}
+    for number, values in state.items():
+        if needed - values.keys():
+            raise AncestralError(
+                f"the state of the optimizer of {player} is not complete: parameter {number} has no "
+                f"{min(needed - values.keys())}. Restore the folder from a copy, or train again."
+            )
+    if needed and not state:
+        raise AncestralError(
+            f"the state of the optimizer of {player} is missing. Restore the folder from a copy, or train again."
+        )
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -137,6 +277,5 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _flush(file: Path) -> None:
-    with file.open("rb+") as stream:
-        os.fsync(stream.fileno())
+def _digest_of(state: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import copy
 import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ancestral.configs import TrainingConfig
 from ancestral.data import Dataset
 from ancestral.data.dataset import SplitName
 from ancestral.errors import AncestralError
+from ancestral.models import LatentVariableModel
 from ancestral.models.contract import (
     Batch,
     CanCheck,
@@ -30,10 +32,13 @@ from ancestral.models.contract import (
     Model,
     Player,
 )
+from ancestral.training import health
 from ancestral.training.checkpoint import (
     load_weights,
+    optimizer_like,
     optimizer_tensors,
     read_checkpoint,
+    read_state,
     restore_optimizer,
     write_checkpoint,
 )
@@ -48,6 +53,8 @@ PICTURES_AT = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 INITIAL_ROWS, INITIAL_NUMBERS = 10_000, 2**25
 """How many training rows, and how many numbers in them, the model's start is computed from at most."""
 VALIDATION_BATCH = 500
+EXAMINED = 256
+"""Samples that are examined for mode collapse."""
 
 
 @dataclass
@@ -65,6 +72,10 @@ class Progress:
     average_updates: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    retries: int = 0
+    """How often training has diverged and gone on with half the learning rate, in float32."""
+    findings: list[dict[str, float | str]] = field(default_factory=list)
+    """What the health checks have found."""
     finished: str = ""
     """Why training ended; empty while it has not."""
 
@@ -123,59 +134,71 @@ class Training:
         self.steps_per_epoch = math.ceil(len(dataset.train) / config.batch_size)
         self.total = self.steps_per_epoch * config.epochs
         self.log_every = max(1, min(self.steps_per_epoch, self.total // 500))
-        self.validate_every = self.steps_per_epoch * (config.validate_every or max(1, config.epochs // 50))
+        self.validate_every = self.steps_per_epoch * config.epochs_between_validations
         self.marks = {math.ceil(part * self.total): part for part in PICTURES_AT}
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
-        self.started = False
+        self.rows: list[dict[str, float]] = []
+        self.validations: list[dict[str, float]] = []
+        self._check_effects()
+
+    def _check_effects(self) -> None:
+        """Raise at a setting without effect in a run of this length, or on this device."""
+        config = self.config
+        warmup = self.model.kl_warmup if isinstance(self.model, LatentVariableModel) else 0.0
+        if warmup > config.epochs:
+            raise AncestralError(
+                f"kl_warmup is {warmup:g} epochs, but training has {config.epochs}: the divergence would never have "
+                "its weight, beta. Use a shorter --kl-warmup, or more --epochs."
+            )
+        if config.threads != TrainingConfig.threads and not self.device.startswith("cpu"):
+            raise AncestralError(
+                f"threads is {config.threads}, which has no effect on the device {self.device}: leave it out, or use "
+                "--device cpu."
+            )
 
     # ---- the loop
 
     def run(self) -> Progress:
         """Train. Continues from the state that :meth:`restore` loaded, or starts.
 
+        Where something is not finite, it returns to the last state that was saved and goes on with half the learning
+        rate, once.
+
         Raises:
-            AncestralError: the first batch breaks the model's contract, or a loss is not finite.
+            AncestralError: the first batch breaks the model's contract, or training has diverged twice.
         """
-        progress, config, end = self.progress, self.config, "failed"
+        config, end = self.config, "failed"
         threads = torch.get_num_threads()
         if self.device == "cpu":
             keep_freed_memory()
             if config.threads:
                 torch.set_num_threads(config.threads)
-        if progress.step == 0 and not self.started:
+        if self.progress.step == 0:
             self.start()
-        self.reporter.begin(self.total, progress.step)
-        started, before = time.monotonic(), progress.seconds
-        saved = time.monotonic()
+        self.reporter.begin(self.total, self.progress.step)
+        self.began = time.monotonic() - self.progress.seconds
         for tracker in self.trackers:
             tracker.start(asdict(config))
         try:
             with _interruptions() as interrupted:
                 self.model.train()
-                self._landmarks()
-                while progress.step < self.total and not progress.finished:
-                    epoch, start = divmod(progress.step, self.steps_per_epoch)
-                    for x, y in self.dataset.batches(
-                        "train", config.batch_size, seed=config.seed, epoch=epoch, start=start, device=self.device
-                    ):
-                        self._step(Batch(x, y, progress.step / self.steps_per_epoch))
-                        progress.step += 1
-                        progress.seconds = before + time.monotonic() - started
-                        if progress.step % self.log_every == 0 or progress.step == self.total:
-                            self._log()
-                        self._landmarks()
-                        if interrupted or progress.finished:
-                            break
-                        if time.monotonic() - saved > config.checkpoint_seconds:
-                            self.save()
-                            saved = time.monotonic()
-                    if interrupted:
-                        break
-                if progress.step >= self.total and not progress.finished:
-                    progress.finished = f"all {config.epochs} epochs done"
-                self.save()
-            end = progress.finished or "interrupted"
+                if self.progress.step == 0:
+                    self._write_findings()
+                    self._check(health.constant_data, self.dataset)
+                    self._check(health.leaked_rows, self.dataset)
+                    self._check(health.cold_average, config, self.total)
+                    self._check(health.idle_limit, self.dataset)
+                self.good = self._state()
+                whole = False
+                while not whole:
+                    try:
+                        self._train(interrupted)
+                        self.save()
+                        whole = True
+                    except health.NotFiniteError:
+                        self._roll_back()
+            end = self.progress.finished or "interrupted"
         finally:
             self._only(None)
             self.reporter.end()
@@ -183,7 +206,39 @@ class Training:
             for tracker in self.trackers:
                 tracker.text("end", end)
                 tracker.finish()
-        return progress
+        return self.progress
+
+    def _train(self, interrupted: _Interruptions) -> None:
+        """Updates until the end, early stopping or Ctrl-C."""
+        progress = self.progress
+        self._landmarks()
+        saved = time.monotonic()
+        if progress.finished:
+            return
+        for batch in self._batches():
+            self._step(batch)
+            progress.step += 1
+            progress.seconds = time.monotonic() - self.began
+            if progress.step % self.log_every == 0 or progress.step == self.total:
+                self._log()
+            self._landmarks()
+            if interrupted or progress.finished:
+                break
+            if time.monotonic() - saved > self.config.checkpoint_seconds:
+                self.save()
+                saved = time.monotonic()
+        if progress.step >= self.total and not progress.finished:
+            progress.finished = f"all {self.config.epochs} epochs done"
+
+    def _batches(self) -> Iterator[Batch]:
+        """The batches from where training stands to its end; whoever takes one counts the step."""
+        config = self.config
+        while self.progress.step < self.total:
+            epoch, start = divmod(self.progress.step, self.steps_per_epoch)
+            for x, y in self.dataset.batches(
+                "train", config.batch_size, seed=config.seed, epoch=epoch, start=start, device=self.device
+            ):
+                yield Batch(x, y, self.progress.step / self.steps_per_epoch)
 
     def start(self) -> None:
         """Check the first batch before any time is spent, then set the model's start from data."""
@@ -193,6 +248,7 @@ class Training:
         with torch.random.fork_rng():
             if isinstance(model, CanCheck):
                 model.check(batch)
+            health.check_range(model, self.dataset)
             for player in self.players:
                 check_reaches_players(player.name, player.loss(batch)["loss"], model)
         if isinstance(model, CanInitialize):
@@ -211,8 +267,8 @@ class Training:
                 self._only(player)
             rate = learning_rate(self.config, player.learning_rate or self.config.learning_rate, batch.epoch)
             for group in optimizer.param_groups:
-                group["lr"] = rate
-            if self.config.precision == "bfloat16":
+                group["lr"] = rate * 0.5**self.progress.retries
+            if self.config.precision == "bfloat16" and not self.progress.retries:
                 with torch.autocast(self.device.split(":")[0], torch.bfloat16):
                     scalars = player.loss(batch)
             else:
@@ -238,42 +294,61 @@ class Training:
 
     # ---- what is seen of it
 
-    def _means(self) -> dict[str, float]:
-        """The named scalars since the last line of metrics, which must be finite."""
-        means = {name: value.item() / self.counts[name] for name, value in self.sums.items()}
-        for name, value in means.items():
-            if not math.isfinite(value):
-                raise AncestralError(
-                    f"training diverged by step {self.progress.step}: {name} is {value}. The last checkpoint is as "
-                    "it was. "
-                    f"Train again with a lower --learning-rate (now {self.config.learning_rate:g}) or with "
-                    "--gradient-clip 1."
-                )
-        return means
-
     def _log(self) -> None:
-        means, progress = self._means(), self.progress
+        health.require_finite(self.sums, self.progress.step)
+        means = {name: value.item() / self.counts[name] for name, value in self.sums.items()}
         self.sums, self.counts = {}, {}
-        epoch = progress.step / self.steps_per_epoch
-        self._write_metrics({"step": progress.step, "epoch": epoch, "seconds": round(progress.seconds, 3), **means})
-        self.reporter.update(progress.step, epoch, means)
-        for tracker in self.trackers:
-            tracker.scalars(progress.step, means)
+        self.rows.append(self._write_metrics(means))
+        self.reporter.update(self.progress.step, self.epoch, means)
+        self._check(health.frozen_loss, self.rows)
+        self._check(health.loss_spike, self.rows)
+        self._check(health.discriminator_wins, self.rows, self.total)
 
-    def _write_metrics(self, row: dict[str, Any]) -> None:
-        if self.folder is None:
-            return
-        with self.folder.metrics_file.open("ab") as file:
-            file.write((json.dumps(row) + "\n").encode())
-            self.progress.metrics_bytes = file.tell()
+    @property
+    def epoch(self) -> float:
+        """Passes over the training data so far."""
+        return self.progress.step / self.steps_per_epoch
+
+    def _write_metrics(self, means: dict[str, float]) -> dict[str, float]:
+        """A line of metrics, which is returned."""
+        row = {"step": self.progress.step, "epoch": self.epoch, "seconds": round(self.progress.seconds, 3), **means}
+        if self.folder is not None:
+            self.progress.metrics_bytes = self.folder.append_metrics(row)
+        for tracker in self.trackers:
+            tracker.scalars(self.progress.step, means)
+        return row
+
+    def _check(self, check: Callable[..., str | None], *seen: Any) -> None:
+        """Make a check of :mod:`ancestral.training.health`, unless it has spoken in this run; tell what it finds."""
+        if all(finding.get("check") != check.__name__ for finding in self.progress.findings):
+            message = check(*seen)
+            if message is not None:
+                self._tell(check.__name__, message)
+
+    def _tell(self, check: str, message: str) -> None:
+        """Note a finding, and say it to whoever listens."""
+        finding: health.Finding = {
+            "check": check, "step": self.progress.step, "epoch": self.epoch, "message": message
+        }  # fmt: skip
+        self.progress.findings.append(finding)
+        self.reporter.say(f"warning: {message}")
+        for tracker in self.trackers:
+            tracker.text(check, message)
+        self._write_findings()
+
+    def _write_findings(self) -> None:
+        if self.folder is not None and (self.progress.findings or self.folder.health_file.exists()):
+            self.folder.write_json(self.folder.health_file.name, self.progress.findings)
 
     def _landmarks(self) -> None:
-        """Validation and pictures, where they are due. They leave the random stream as it was."""
+        """Validation, checks and pictures, where they are due. They leave the random stream as it was."""
         progress = self.progress
         due = progress.step % self.validate_every == 0 or progress.step == self.total
-        if self.validates and progress.step and due and progress.validated < progress.step:
+        if progress.step and due and progress.validated < progress.step:
             progress.validated = progress.step
-            self._validate()
+            if self.validates:
+                self._validate()
+            self._examine()
         if progress.step in self.marks and progress.pictured < progress.step:
             progress.pictured = progress.step
             self._pictures(self.marks[progress.step])
@@ -287,10 +362,9 @@ class Training:
                 rows += len(x)
             weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         means = {f"validation {name}": value / rows for name, value in sums.items()}
-        epoch = progress.step / self.steps_per_epoch
-        self._write_metrics({"step": progress.step, "epoch": epoch, "seconds": round(progress.seconds, 3), **means})
-        for tracker in self.trackers:
-            tracker.scalars(progress.step, means)
+        self.validations.append(self._write_metrics(means))
+        self._check(health.overfitting, self.rows, self.validations, self.config)
+        epoch = self.epoch
         loss = means["validation loss"]
         if not math.isfinite(loss) or (progress.best is not None and loss >= progress.best):
             progress.without_improvement += 1
@@ -309,7 +383,26 @@ class Training:
                 f"best validation loss ({best})"
             )
 
+    def _examine(self) -> None:
+        """Whether the model learns at all, and uses its latent variables."""
+        parts, then = self.good
+        updates = self.progress.step - then.step
+        self._only(None)
+        if learning_rate(self.config, 1.0, self.epoch) > 0.01:  # where the schedule does not ask for it
+            self._check(health.frozen_weights, self.model, self.players, parts["model"], updates, self.config)
+        # Before half of training is over, much may still change.
+        begun = self.progress.step >= max(health.BEGUN, self.total / 2)
+        if isinstance(self.model, LatentVariableModel) and begun:
+            split: SplitName = "validation" if len(self.dataset.validation) else "train"
+            batches = self.dataset.batches(split, VALIDATION_BATCH, shuffle=False, device=self.device)
+            with self._evaluating():
+                self._check(health.posterior_collapse, self.model, islice(batches, 1))
+
     def _pictures(self, part: float) -> None:
+        if self.progress.step >= health.BEGUN_GAME and len(self.players) > 1 and isinstance(self.model, CanSample):
+            x, _ = next(self.dataset.batches("train", EXAMINED, seed=self.config.seed))
+            with self._evaluating():
+                self._check(health.mode_collapse, self.model.sample(EXAMINED), x)
         if self.folder is None or not isinstance(self.model, CanSample):
             return
         name = f"{round(100 * part):03d}-percent"
@@ -353,20 +446,27 @@ class Training:
     # ---- the checkpoint
 
     def save(self) -> None:
-        """Write ``best`` and then ``last``, so that whatever moment the machine dies at, one whole state remains.
+        """Keep the state, and write ``best`` and then ``last``: whatever moment the machine dies at, one whole remains.
 
         Raises:
             AncestralError: training has diverged (nothing is written then), or the disk can't be written.
         """
+        parts, progress = self.good = self._state()
         if self.folder is None:
             return
-        self._means()
         if self.best_weights is not None:
             state = {"epoch": self.progress.best_epoch, "validation_loss": self.progress.best}
             write_checkpoint(self.folder.checkpoint("best"), {"model": self.best_weights}, state)
             self.best_weights = None
-        self.progress.sums = {name: value.item() for name, value in self.sums.items()}
-        self.progress.counts = dict(self.counts)
+        self.folder.keep_metrics()
+        write_checkpoint(self.folder.checkpoint("last"), parts, asdict(progress))
+
+    def _state(self) -> tuple[dict[str, dict[str, Tensor]], Progress]:
+        """All that training goes on from, copied, on the CPU: tensors by part, and the progress.
+
+        Raises:
+            NotFiniteError: a sum of losses, a weight or the state of an optimizer is not finite.
+        """
         random = {"cpu": torch.get_rng_state()}
         if self.device.startswith("cuda"):
             random["cuda"] = torch.cuda.get_rng_state(self.device)
@@ -375,32 +475,142 @@ class Training:
             optimizers |= optimizer_tensors(player.name, optimizer)
         parts = {"model": self.model.state_dict(), "optimizer": optimizers, "random": random}
         if self.average:
-            self.progress.average_updates = self.average.updates
             parts["average"] = self.average.weights
-        write_checkpoint(self.folder.checkpoint("last"), parts, asdict(self.progress))
+        copies = {
+            part: {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
+            for part, tensors in parts.items()
+        }
+        # Buffers may hold infinities that are meant, such as the mask of an attention.
+        learnable = {id(parameter) for parameter in self.learnable}
+        weights = {n: copies["model"][n] for n, weight in self.model.named_parameters() if id(weight) in learnable}
+        health.require_finite({**self.sums, **weights, **copies["optimizer"]}, self.progress.step)
+        return copies, replace(
+            self.progress,
+            sums={name: value.item() for name, value in self.sums.items()},
+            counts=dict(self.counts),
+            average_updates=self.average.updates if self.average else 0,
+            findings=list(self.progress.findings),
+        )
 
-    def restore(self) -> None:
-        """Load the last checkpoint: training then goes on exactly as if it had never stopped."""
-        if self.folder is None:
-            raise AncestralError("there is no run folder to continue from.")
-        place = self.folder.checkpoint("last")
-        parts, state = read_checkpoint(place)
-        load_weights(self.model, parts["model"], place)
+    def _load(self, parts: dict[str, dict[str, Tensor]], progress: Progress) -> None:
+        """Put everything where :meth:`_state` found it."""
+        self.progress = progress
+        self.model.load_state_dict(parts["model"])
         for player, optimizer in zip(self.players, self.optimizers, strict=True):
-            restore_optimizer(player.name, optimizer, parts["optimizer"])
-        known = Progress.__dataclass_fields__
-        self.progress = Progress(**{name: value for name, value in state.items() if name in known})
+            optimizer.state.clear()
+            if progress.step:
+                restore_optimizer(player.name, optimizer, parts["optimizer"])
         if self.average:
-            self.average.updates = self.progress.average_updates
+            self.average.updates = progress.average_updates
             self.average.weights = {name: value.to(self.device) for name, value in parts["average"].items()}
-        self.sums = {name: torch.tensor(value, device=self.device) for name, value in self.progress.sums.items()}
-        self.counts = dict(self.progress.counts)
+        self.sums = {name: torch.tensor(value, device=self.device) for name, value in progress.sums.items()}
+        self.counts = dict(progress.counts)
         torch.set_rng_state(parts["random"]["cpu"])
         if "cuda" in parts["random"] and self.device.startswith("cuda"):
             torch.cuda.set_rng_state(parts["random"]["cuda"], self.device)
-        if self.folder.metrics_file.exists():
-            with self.folder.metrics_file.open("rb+") as file:  # rows written after the checkpoint will come again
-                file.truncate(self.progress.metrics_bytes)
+
+    def _roll_back(self) -> None:
+        """Training has diverged: say where it began, return to the last good state, and halve the learning rate.
+
+        Raises:
+            AncestralError: it had diverged before. The last good state is saved.
+        """
+        until = self.progress.step
+        self._load(*copy.deepcopy(self.good))
+        first, step = self._first_not_finite(until)
+        self._load(*copy.deepcopy(self.good))
+        progress, config = self.progress, self.config
+        self.best_weights = None
+        self.rows = [row for row in self.rows if row["step"] <= progress.step]
+        self.validations = [row for row in self.validations if row["step"] <= progress.step]
+        if self.folder is not None:
+            self.folder.cut_metrics(progress.metrics_bytes, self.reporter.say)
+        rate = config.learning_rate * 0.5**progress.retries
+        half = config.precision == "bfloat16"
+        what = f"in step {step:,}, {first} is the first tensor that is not finite"
+        cure = f"a --learning-rate below {rate / 2:g}, with --learning-rate-warmup 1, or with --gradient-clip 1"
+        if progress.retries:
+            self.save()
+            where = "" if self.folder is None else f", and is saved in {self.folder.path}"
+            raise AncestralError(
+                f"training diverged again at the learning rate {rate:g}, as it had at {2 * rate:g}: {what}. The state "
+                f"of step {progress.step:,} is the last good one{where}. Train anew with {cure}"
+                + (", and with --precision float32." if half else ".")
+            )
+        progress.retries += 1
+        self._tell(
+            "not_finite",
+            f"training diverged: {what}. It goes on from step {progress.step:,} with half the learning rate, "
+            f"{rate / 2:g}{', in float32 instead of bfloat16' if half else ''}. If that fails too, use {cure}.",
+        )
+        self.save()
+
+    def _first_not_finite(self, until: int) -> tuple[str, int]:
+        """Do the last steps again, now watched: the first tensor that is not finite, and the step it is in.
+
+        Only those since the last line of metrics, whose losses were finite, can have been bad.
+        """
+        watch, players = health.Watch(), self.players
+        line = (until - 1) // self.log_every * self.log_every
+        self._replay(line - 1, None)
+        self.players = [watch.player(player) for player in players]
+        self._only(None)
+        try:
+            with watch.modules(self.model):
+                self._replay(until, watch)
+        finally:
+            self.players = players
+            self._only(None)
+        return watch.first or "something that was finite when the steps were done again", self.progress.step
+
+    def _replay(self, until: int, watch: health.Watch | None) -> None:
+        """Do steps again, without a word, up to some step or until the watch has seen something."""
+        for batch in self._batches():
+            if self.progress.step >= until or (watch is not None and watch.first):
+                break
+            self._step(batch)
+            self.progress.step += 1
+            if watch is not None:
+                watch.state(self.model, self.optimizers)
+
+    def restore(self) -> None:
+        """Load the last checkpoint: training then goes on exactly as if it had never stopped.
+
+        Raises:
+            AncestralError: there is no whole checkpoint, or it is not one of this run.
+        """
+        if self.folder is None:
+            raise AncestralError("there is no run folder to continue from.")
+        place = self.folder.checkpoint("last")
+        optimizers: dict[str, Tensor] = {}
+        for player, optimizer in zip(self.players, self.optimizers, strict=True):
+            optimizers |= optimizer_like(player.name, optimizer)
+        random = {"cpu": torch.get_rng_state(), "cuda": torch.empty(16, dtype=torch.uint8)}
+        like = {"model": self.model.state_dict(), "optimizer": optimizers, "random": random}
+        if self.average:
+            like["average"] = self.average.weights
+        parts, state = read_checkpoint(place, like=like, tell=self.reporter.say)
+        progress = read_state(Progress, state, place)
+        if not 0 <= progress.step <= self.total:
+            raise AncestralError(
+                f"the checkpoint {place} does not fit this run: it is of step {progress.step:,}, but the run has "
+                f"{self.total:,} by the settings in config.toml."
+            )
+        counted = [name for name, count in progress.counts.items() if count > 0]
+        if sorted(progress.sums) != sorted(counted) or "cpu" not in parts["random"]:
+            raise AncestralError(
+                f"the checkpoint {place} is not whole: it lacks the random state of the CPU, or the sums behind the "
+                "next line of metrics. Restore the folder from a copy, or train again."
+            )
+        for part in ("average", "model"):  # the average too, to see that it fits
+            if part in parts:
+                load_weights(self.model, parts[part], place)
+        self._load(parts, progress)
+        self.folder.cut_metrics(progress.metrics_bytes, self.reporter.say)
+        rows = [row for row in self.folder.metrics() if health.is_row(row)]
+        self.rows = [row for row in rows if "validation loss" not in row]
+        self.validations = [row for row in rows if "validation loss" in row]
+        self._write_findings()
 
 
 def check_reaches_players(name: str, loss: Tensor, model: nn.Module) -> None:

@@ -84,12 +84,17 @@ def learning_rate(config: TrainingConfig, base: float, epoch: float) -> float:
     return base * factor
 
 
+def average_decay(decay: float, updates: int) -> float:
+    """The decay d of a moving average in force after n updates, min(decay, (1 + n) / (10 + n))."""
+    return min(decay, (1 + updates) / (10 + updates))
+
+
 class MovingAverage:
     """An exponential moving average of a model's weights.
 
-    .. math:: \\bar θ ← d \\bar θ + (1 - d) θ,  d = min(decay, (1 + n) / (10 + n))
+    .. math:: \\bar θ ← d \\bar θ + (1 - d) θ
 
-    after n updates, so that the first averages are not dominated by the start.
+    with the decay d of :func:`average_decay`, so that the first averages are not dominated by the start.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -100,7 +105,7 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         self.updates += 1
-        weight = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        weight = 1 - average_decay(self.decay, self.updates)
         averages: list[Tensor] = []
         values: list[Tensor] = []
         for name, value in model.state_dict().items():

@@ -1,0 +1,549 @@
+"""Health checks: each speaks on a run that is broken in its way, once, and is silent on a healthy one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ancestral
+from ancestral import AncestralError, Joint, LatentVariableModel, mlp, normal, standard_normal
+from ancestral.configs import DataConfig, GANConfig, TrainingConfig, VAEConfig
+from ancestral.data.dataset import Dataset, Rows
+from ancestral.data.loading import assemble
+from ancestral.data.raw import Raw
+from ancestral.distributions import continuous_bernoulli
+from ancestral.models import GAN, Batch, Player
+from ancestral.runs import Run
+from ancestral.training import RunFolder, Training
+from ancestral.training.checkpoint import read_checkpoint
+from ancestral.training.progress import Silent
+
+SMALL: dict[str, Any] = {"latent": 3, "hidden": (31,)}
+SMALL_GAN: dict[str, Any] = {"hidden": (53,), "discriminator_hidden": (31,), "pieces": 2}
+
+
+class Listener(Silent):
+    """Remembers what is said, and may interrupt after some step."""
+
+    def __init__(self, stop: int = -1) -> None:
+        self.said: list[str] = []
+        self.stop = stop
+
+    def update(self, done: int, epoch: float, scalars: dict[str, float]) -> None:
+        if done == self.stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+    @property
+    def warnings(self) -> list[str]:
+        return [message.removeprefix("warning: ") for message in self.said if message.startswith("warning: ")]
+
+
+def train(out: Path, *model_and_data: Any, **settings: Any) -> tuple[Run, Listener]:
+    listener = Listener()
+    return ancestral.train(*model_and_data, out=out, reporter=listener, **settings), listener
+
+
+def found(run: Path) -> list[dict[str, Any]]:
+    """What health.json holds; nothing where there is none."""
+    path = run / "health.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def checks(run: Path) -> list[str]:
+    return [finding["check"] for finding in found(run)]
+
+
+def table(x: np.ndarray[Any, Any], held: np.ndarray[Any, Any] | None = None, levels: int = 0, **config: Any) -> Dataset:
+    """A data set in memory; ``held`` is its official test."""
+    raw = Raw(Rows(x), test=None if held is None else Rows(held), levels=levels)
+    return assemble("table", raw, DataConfig(**config))
+
+
+def images(n: int = 53) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(1).integers(0, 256, (n, 1, 5, 7), dtype=np.uint8)
+
+
+# ---- healthy runs
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("vae", {"epochs": 11, **SMALL}),
+        ("vae", {"epochs": 5, "latent": 50, "likelihood": "discretized-logistic"}),
+        ("vae", {"epochs": 5, "bound": "iwae", "particles": 3, **SMALL}),
+        ("gan", {"epochs": 40, **SMALL_GAN}),
+    ],
+)
+def test_a_healthy_run_says_nothing(model: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    run, listener = train(tmp_path / "run", model, "digits", **settings)
+    assert listener.warnings == []
+    assert not (run.path / "health.json").exists()
+    assert read_checkpoint(run.path / "checkpoints" / "last")[1]["findings"] == []
+    assert "## Warnings" not in (run.path / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+# ---- what is not finite
+
+
+class Climbing(nn.Module):
+    """Its weight climbs by the learning rate at each step, and a little by chance; its gain is not finite from 1 on."""
+
+    def __init__(self, gain: nn.Module) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3))
+        self.gain = gain
+
+    def players(self) -> list[Player]:
+        return [Player("climber", [self.weight], self.loss)]
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        noise = 1 + 0.01 * torch.rand(3)
+        return {"loss": (0 * self.gain(self.weight) - self.weight * noise).sum(), "weight": self.weight.detach().sum()}
+
+
+class Logarithm(nn.Module):
+    """log(1 - w): not a number above 1."""
+
+    def forward(self, w: Tensor) -> Tensor:
+        return (1 - w).log()
+
+
+class Root(nn.Module):
+    """The root of 1 - w, but 0 above 1, where the gradient is not a number."""
+
+    def forward(self, w: Tensor) -> Tensor:
+        return ((w < 1) * (1 - w)).sqrt()
+
+
+STEPS: dict[str, Any] = {"batch_size": 9, "schedule": "constant", "optimizer": "sgd"}  # five in an epoch
+
+
+def bits() -> Dataset:
+    return table(np.random.default_rng(1).integers(0, 2, (53, 7), dtype=np.uint8), levels=2)
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [(Logarithm(), "in step 11, the output of gain is"), (Root(), "in step 11, the gradient of weight is")],
+)
+def test_a_run_that_diverges_goes_on_as_if_its_learning_rate_had_always_been_the_half(
+    gain: nn.Module, words: str, tmp_path: Path
+) -> None:
+    settings = {**STEPS, "epochs": 3, "ema": 0.5, "optimizer": "adam", "beta1": 0.5}
+    halved, _ = train(tmp_path / "halved", Climbing(gain), bits(), learning_rate=0.05, **settings)
+    torch.manual_seed(0)
+    run, listener = train(tmp_path / "run", Climbing(gain), bits(), learning_rate=0.1, **settings)
+    warning = listener.warnings[-1]
+    assert words in warning
+    assert "It goes on from step 0 with half the learning rate, 0.05." in warning
+    assert "--learning-rate" in warning
+    assert "--gradient-clip 1" in warning
+    for part in ("model", "average", "optimizer", "random"):
+        place = Path("checkpoints") / "last" / f"{part}.safetensors"
+        assert (run.path / place).read_bytes() == (halved.path / place).read_bytes(), part
+    rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in r.metrics] for r in (run, halved)]
+    assert rows[0] == rows[1]
+    assert found(run.path)[-1] == {"check": "not_finite", "step": 0, "epoch": 0.0, "message": warning}
+    assert warning in (run.path / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_a_gradient_that_is_not_finite_in_the_last_step_is_found_too(tmp_path: Path) -> None:
+    # The gradient is taken where the weight was: past 1 after four of the five updates, and after all five.
+    _, listener = train(tmp_path / "after", Climbing(Root()), bits(), learning_rate=0.24, epochs=1, **STEPS)
+    assert "not_finite" not in checks(tmp_path / "after")
+    run, listener = train(tmp_path / "run", Climbing(Root()), bits(), learning_rate=0.26, epochs=1, **STEPS)
+    assert "in step 5, the gradient of weight" in listener.warnings[-1]
+    assert bool(torch.isfinite(read_checkpoint(run.path / "checkpoints" / "last")[0]["model"]["weight"]).all())
+
+
+def test_an_optimizer_whose_state_overflows_is_found_though_its_weights_are_finite(tmp_path: Path) -> None:
+    class Steep(Climbing):
+        def loss(self, batch: Batch) -> dict[str, Tensor]:
+            return {"loss": 1e30 * self.weight.sum()}
+
+    words = r"in step 1, the optimizer's exp_avg_sq of weight is the first tensor that is not finite"
+    with pytest.raises(AncestralError, match=words):
+        train(tmp_path / "run", Steep(nn.Identity()), bits(), epochs=1, optimizer="adam")
+
+
+def test_the_second_time_training_stops_and_names_what_was_tried(tmp_path: Path) -> None:
+    settings = {"optimizer": "sgd", "learning_rate": 1e25, "schedule": "constant", "epochs": 2, **SMALL}
+    words = (
+        r"diverged again at the learning rate 5e\+24, as it had at 1e\+25: in step 2, the output of p\.networks\.x\."
+        r".* is the first tensor that is not finite\. The state of step 0 is the last good one, and is saved in .*run"
+        r"\. Train anew with a --learning-rate below 2\.5e\+24, with --learning-rate-warmup 1, or with "
+        r"--gradient-clip 1\."
+    )
+    with pytest.raises(AncestralError, match=words):
+        train(tmp_path / "run", "vae", "digits", **settings)
+    parts, state = read_checkpoint(tmp_path / "run" / "checkpoints" / "last")
+    assert (state["step"], state["retries"]) == (0, 1)
+    assert all(bool(weight.isfinite().all()) for weight in parts["model"].values())
+    assert list(RunFolder(tmp_path / "run").metrics()) == []
+    assert checks(tmp_path / "run") == ["not_finite"]
+    assert ancestral.load(tmp_path / "run").which == "last"
+    listener = Listener()
+    with pytest.raises(AncestralError, match="diverged again at the learning rate"):  # it is resumed as it stands
+        ancestral.resume(tmp_path / "run", reporter=listener)
+    assert listener.warnings == []
+
+
+def test_what_diverges_in_sixteen_bits_goes_on_in_thirty_two(tmp_path: Path) -> None:
+    class Coarse(nn.Module):
+        """Not finite in 16 bits."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(7, 1)
+
+        def players(self) -> list[Player]:
+            return [Player("coarse", list(self.parameters()), self.loss)]
+
+        def loss(self, batch: Batch) -> dict[str, Tensor]:
+            value = self.layer(batch.x)
+            return {"loss": value.float().square().mean() * (math.inf if value.dtype == torch.bfloat16 else 1.0)}
+
+    run, listener = train(tmp_path / "run", Coarse(), bits(), epochs=2, precision="bfloat16", **STEPS)
+    assert "in step 1, loss of the coarse is" in listener.warnings[-1]
+    assert "in float32 instead of bfloat16" in listener.warnings[-1]
+    assert run.metrics[-1]["step"] == 10
+    settings = {"learning_rate": 9.0, "epochs": 3, "precision": "bfloat16", **STEPS}
+    with pytest.raises(AncestralError, match="and with --precision float32"):
+        train(tmp_path / "twice", Climbing(Logarithm()), bits(), **settings)
+
+
+def test_data_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    x = np.random.default_rng(1).normal(size=(53, 7)).astype(np.float32)
+    x[17, 3] = np.nan
+
+    class Plain(Climbing):
+        def loss(self, batch: Batch) -> dict[str, Tensor]:
+            return {"loss": (self.weight.sum() - batch.x).square().mean()}
+
+    with pytest.raises(AncestralError, match=r"in step \d, the batch of data is the first tensor that is not finite"):
+        train(tmp_path / "run", Plain(nn.Identity()), table(x, validation=0.0, test=0.0), epochs=1, **STEPS)
+
+
+def test_a_run_that_was_interrupted_after_it_had_diverged_keeps_its_learning_rate(tmp_path: Path) -> None:
+    settings = {**STEPS, "epochs": 3, "learning_rate": 0.1}
+    whole, _ = train(tmp_path / "whole", Climbing(Logarithm()), bits(), **settings)
+
+    class AfterDiverging(Listener):
+        def update(self, done: int, epoch: float, scalars: dict[str, float]) -> None:
+            self.stop = 7 if self.warnings else -1
+            super().update(done, epoch, scalars)
+
+    listener = AfterDiverging()
+    run = ancestral.train(Climbing(Logarithm()), bits(), out=tmp_path / "run", reporter=listener, **settings)
+    assert run.metrics[-1]["step"] == 7
+    again = Listener()
+    run = ancestral.resume(tmp_path / "run", Climbing(Logarithm()), bits(), reporter=again)
+    assert again.warnings == []
+    assert torch.equal(run.model.weight, whole.model.weight)  # type: ignore[arg-type]
+    assert found(run.path) == found(whole.path)
+
+
+def test_without_a_run_folder_training_returns_to_its_start_too() -> None:
+    model, listener = Climbing(Logarithm()), Listener()
+    config = TrainingConfig(epochs=3, learning_rate=0.1, **STEPS)
+    assert Training(model, bits(), config, reporter=listener).run().finished == "all 3 epochs done"
+    assert "in step 11, the output of gain" in listener.warnings[-1]
+    again = Climbing(Logarithm())
+    with pytest.raises(AncestralError, match=r"The state of step 0 is the last good one\. Train anew"):
+        Training(again, bits(), dataclasses.replace(config, learning_rate=9.0)).run()
+
+
+# ---- the data
+
+
+def test_data_that_are_all_the_same_are_found(tmp_path: Path) -> None:
+    same = np.full((53, 7), 3, dtype=np.uint8)
+    _, listener = train(tmp_path / "same", "gan", table(same, levels=256), epochs=1, **SMALL_GAN)
+    assert listener.warnings[0].startswith("all 42 training rows are the same, and every number in them is 3: there is")
+    dark = images() // 3
+    dark[..., :2] //= 2
+    settings = {"epochs": 1, **SMALL}
+    run, listener = train(tmp_path / "dark", "vae", table(dark, levels=256, binarization="threshold"), **settings)
+    assert "every number in them is 0" in listener.warnings[0]
+    assert "--binarization dynamic" in listener.warnings[0]
+    run, listener = train(tmp_path / "levels", "vae", table(dark, levels=256), **settings)
+    assert "constant_data" not in checks(run.path)
+
+
+def test_test_rows_that_are_training_rows_are_found(tmp_path: Path) -> None:
+    x = images(97)
+    leaked = np.concatenate([x[:11], images(31)[11:] // 2])
+    run, listener = train(tmp_path / "run", "gan", table(x, leaked, levels=256, validation=0.0), epochs=1, **SMALL_GAN)
+    assert checks(run.path) == ["leaked_rows"]
+    assert "11 of the 31 test rows are among the training rows too" in listener.warnings[0]
+
+
+def test_images_that_are_in_the_file_twice_are_leaked_and_short_rows_that_repeat_by_nature_are_not(
+    tmp_path: Path,
+) -> None:
+    twice = table(np.concatenate([images(), images()]), levels=256)
+    run, _ = train(tmp_path / "twice", "gan", twice, epochs=1, **SMALL_GAN)
+    assert checks(run.path) == ["leaked_rows"]
+    short = table(np.random.default_rng(1).integers(0, 2, (997, 7), dtype=np.uint8), levels=2)
+    seen = {row.tobytes() for row in short.train.x}
+    assert np.mean([row.tobytes() in seen for row in short.test.x]) > 0.9
+    run, _ = train(tmp_path / "short", "gan", short, epochs=1, **SMALL_GAN)
+    assert checks(run.path) == []
+
+
+def test_a_row_outside_the_support_in_a_later_batch_is_an_error_that_names_it(tmp_path: Path) -> None:
+    x = np.random.default_rng(1).random((53, 7)).astype(np.float32)
+
+    def model() -> LatentVariableModel:
+        p = Joint({"z": standard_normal(2), "x | z": continuous_bernoulli(mlp(2, 7))})
+        return LatentVariableModel(p, Joint({"z | x": normal(mlp(7, 2 * 2))}))
+
+    train(tmp_path / "fine", model(), table(x), epochs=1, batch_size=5)
+    data = table(x)
+    row = int(data.train.index[41])
+    x[row, 3] = 1.5
+    first = {tuple(r.tolist()) for r in next(data.batches("train", 5))[0]}
+    assert tuple(x[row].tolist()) not in first  # or the check of the first batch would find it
+    words = r"row 41 of the train rows .* outside the support of the ContinuousBernoulli .* to 1\.5\. .*--likelihood"
+    with pytest.raises(AncestralError, match=words):
+        train(tmp_path / "run", model(), data, epochs=1, batch_size=5)
+    assert not (tmp_path / "run").exists()
+
+
+# ---- settings
+
+
+def test_a_moving_average_that_never_reaches_its_decay_is_cold(tmp_path: Path) -> None:
+    run, listener = train(tmp_path / "run", "vae", "digits", epochs=1, ema=0.9999, **SMALL)
+    assert checks(run.path) == ["cold_average"]
+    assert "has reached 0.64 after the 15 updates" in listener.warnings[0]
+    run, listener = train(tmp_path / "warm", "vae", "digits", epochs=1, ema=0.6, **SMALL)
+    assert listener.warnings == []
+
+
+def test_a_limit_above_the_number_of_rows_has_no_effect(tmp_path: Path) -> None:
+    run, listener = train(tmp_path / "run", "vae", "digits", epochs=1, train_limit=1439, **SMALL)
+    assert checks(run.path) == ["idle_limit"]
+    assert "train_limit is 1,439, which has no effect: there are 1,437 training rows" in listener.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"learning_rate_warmup": 5.5}, "learning_rate_warmup is 5.5 epochs, but training has 5.*never be reached"),
+        ({"validate_every": 6}, "validate_every is 6 epochs, which has no effect in a run of 5"),
+        ({"patience": 5}, "patience is 5, which has no effect: 5 epochs have 5 validations"),
+        ({"patience": 1, "validate_every": 5}, "patience is 1, which has no effect: 5 epochs have 1 validation,"),
+        ({"final_learning_rate": 2e-3}, "the cosine schedule has no effect from a learning rate to the same"),
+        ({"hidden": (), "activation": "relu"}, "activation has no effect without hidden layers"),
+        ({"network": "conv", "channels": (), "activation": "relu"}, "activation has no effect without hidden layers"),
+        ({"kl_warmup": 5.5}, "kl_warmup is 5.5 epochs, but training has 5.*Use a shorter --kl-warmup"),
+    ],
+)
+def test_a_setting_that_can_have_no_effect_is_an_error(settings: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(AncestralError, match=words):
+        train(tmp_path / "run", "vae", "digits", epochs=5, **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_just_short_of_no_effect_are_taken() -> None:
+    TrainingConfig(epochs=5, learning_rate_warmup=5.0, validate_every=5)
+    TrainingConfig(epochs=5, patience=4)
+    TrainingConfig(epochs=500, patience=49)
+    VAEConfig(hidden=(), activation="tanh")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_threads_have_no_effect_on_a_gpu(tmp_path: Path) -> None:
+    with pytest.raises(AncestralError, match="threads is 2, which has no effect on the device cuda"):
+        train(tmp_path / "run", "vae", "digits", epochs=1, threads=2, device="cuda", **SMALL)
+
+
+# ---- losses
+
+
+class Still(nn.Module):
+    """A loss that depends on nothing, while weight decay moves the weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def players(self) -> list[Player]:
+        return [Player("still", [self.weight], lambda batch: {"loss": 0 * self.weight.sum() + 3})]
+
+
+def test_a_loss_that_never_changes_is_frozen(tmp_path: Path) -> None:
+    settings = {**STEPS, "epochs": 5, "weight_decay": 0.1, "learning_rate": 0.1}
+    run, listener = train(tmp_path / "run", Still(), bits(), **settings)
+    assert [c for c in checks(run.path) if c.startswith("frozen")] == ["frozen_loss"]
+    assert "loss has been 3 on every line since the start" in listener.warnings[-1]
+    assert found(run.path)[-1]["step"] == 20
+
+
+def test_weights_that_never_change_are_frozen(tmp_path: Path) -> None:
+    settings = {"optimizer": "sgd", "learning_rate": 1e-30, "epochs": 2, "schedule": "constant", **SMALL}
+    run, listener = train(tmp_path / "run", "vae", "digits", **settings)
+    assert "frozen_weights" in checks(run.path)
+    warning = next(w for w in listener.warnings if "hardly changed" in w)
+    assert "the weights of the model have hardly changed in 30 steps" in warning
+    assert "--learning-rate 1e-30" in warning
+
+
+def test_a_player_whose_weights_stand_still_is_named(tmp_path: Path) -> None:
+    class Asleep(GAN):
+        """Its discriminator's gradient is zero."""
+
+        def players(self) -> list[Player]:
+            first, second = super().players()
+            loss = first.loss
+
+            def nothing(batch: Batch) -> dict[str, Tensor]:
+                return {"loss": 0 * loss(batch)["loss"]}
+
+            return [dataclasses.replace(first, loss=nothing), second]
+
+    model = Asleep(GANConfig(**SMALL_GAN), ancestral.data.load("digits").description)
+    _, listener = train(tmp_path / "run", model, "digits", epochs=2, binarization="none", schedule="constant")
+    assert any("the weights of the discriminator have hardly changed" in warning for warning in listener.warnings)
+
+
+def test_a_loss_that_jumps_and_stays_up_is_a_spike(tmp_path: Path) -> None:
+    run, listener = train(
+        tmp_path / "run", "vae", "digits", epochs=7, likelihood="discretized-logistic", learning_rate=2.0,
+        learning_rate_warmup=7.0, schedule="constant", batch_size=50, **SMALL,
+    )  # fmt: skip
+    assert "loss_spike" in checks(run.path)
+    assert "has not come back" in listener.warnings[0]
+    assert "--learning-rate-warmup" in listener.warnings[0]
+
+
+def test_a_validation_loss_that_rises_while_training_goes_on_falling_is_overfitting(tmp_path: Path) -> None:
+    settings = {
+        "epochs": 200, "train_limit": 41, "likelihood": "discretized-logistic", "latent": 11, "hidden": (61,),
+        "schedule": "constant", "learning_rate": 4e-3,
+    }  # fmt: skip
+    run, listener = train(tmp_path / "run", "vae", "digits", **settings)
+    assert checks(run.path) == ["overfitting"]
+    assert "--patience 5" in listener.warnings[0]
+    finding = found(run.path)[0]
+    best = read_checkpoint(run.path / "checkpoints" / "best")[1]["epoch"]
+    assert f"was best at epoch {best:.3g}" in finding["message"]
+    assert best < finding["epoch"] <= 200
+
+
+# ---- models
+
+
+def test_a_divergence_that_costs_too_much_is_posterior_collapse(tmp_path: Path) -> None:
+    settings = {"epochs": 12, "beta": 50.0, "learning_rate": 5e-3, "latent": 11, "hidden": (31,)}
+    run, listener = train(tmp_path / "run", "vae", "digits", **settings)
+    assert checks(run.path) == ["posterior_collapse"]
+    assert "'z' says next to nothing of the data (" in listener.warnings[0]
+    assert " of 11 units active, 0.0" in listener.warnings[0]
+    assert "Lower --beta (now 50)." in listener.warnings[0]
+
+
+@pytest.mark.parametrize(("objective", "cure"), [("elbo", "start with --kl-warmup"), ("iwae", "Use --bound elbo")])
+def test_a_decoder_that_does_not_look_at_its_latent_variable_is_posterior_collapse(
+    objective: Any, cure: str, tmp_path: Path
+) -> None:
+    class Deaf(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean = nn.Parameter(torch.zeros(2 * 7))
+
+        def forward(self, z: Tensor) -> Tensor:
+            return self.mean.expand(*z.shape[:-1], -1)
+
+    p = Joint({"z": standard_normal(2), "x | z": normal(Deaf())})
+    model = LatentVariableModel(p, Joint({"z | x": normal(mlp(7, 2 * 2))}), objective)
+    x = np.random.default_rng(1).normal(size=(97, 7)).astype(np.float32)
+    _, listener = train(tmp_path / "run", model, table(x), epochs=40, learning_rate=0.05, batch_size=31)
+    assert any("of 2 units active" in warning for warning in listener.warnings)
+    assert any(cure in warning for warning in listener.warnings)
+
+
+def test_a_discriminator_that_learns_a_hundred_times_faster_wins(tmp_path: Path) -> None:
+    run, listener = train(
+        tmp_path / "run", "gan", "digits", epochs=30, learning_rate=2e-5, discriminator_learning_rate=2e-3,
+        dropout=0.0, input_dropout=0.0, **SMALL_GAN,
+    )  # fmt: skip
+    assert checks(run.path) == ["discriminator_wins"]
+    assert "Lower --discriminator-learning-rate" in listener.warnings[0]
+
+
+def test_a_generator_that_makes_one_thing_has_collapsed(tmp_path: Path) -> None:
+    class OneMode(GAN):
+        """Its noise is always the same."""
+
+        def noise(self, n: int) -> Tensor:
+            return torch.full((n, self.config.latent), 0.5)
+
+    data = ancestral.data.load("digits", DataConfig(binarization="none"))
+    model = OneMode(GANConfig(**SMALL_GAN), data.description)
+    run, listener = train(tmp_path / "run", model, data, epochs=40)
+    assert checks(run.path) == ["mode_collapse"]
+    assert "two samples differ by 0 on average" in listener.warnings[0]
+    assert found(run.path)[0]["step"] >= 500
+
+
+# ---- findings
+
+
+def test_a_finding_is_told_to_everyone_once_and_survives_resuming(tmp_path: Path) -> None:
+    class Notebook:
+        def __init__(self) -> None:
+            self.heard: list[tuple[str, str]] = []
+
+        def start(self, config: dict[str, Any]) -> None: ...
+
+        def scalars(self, step: int, values: dict[str, float]) -> None: ...
+
+        def image(self, step: int, name: str, picture: Any) -> None: ...
+
+        def text(self, name: str, content: str) -> None:
+            self.heard.append((name, content))
+
+        def finish(self) -> None: ...
+
+    notebook, listener = Notebook(), Listener(stop=3)
+    settings = {"epochs": 1, "ema": 0.9999, **SMALL}
+    run = ancestral.train(
+        "vae", "digits", out=tmp_path / "run", reporter=listener, own_trackers=[notebook], **settings
+    )
+    (warning,) = listener.warnings
+    assert ("cold_average", warning) in notebook.heard
+    (run.path / "health.json").unlink()
+    again = Listener()
+    run = ancestral.resume(run.path, reporter=again)
+    assert again.warnings == []
+    assert [finding["message"] for finding in found(run.path)] == [warning]
+    whole, _ = train(tmp_path / "whole", "vae", "digits", **settings)
+    assert found(whole.path) == found(run.path)
+    card = (run.path / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"- Epoch 0: {warning}" in card
+
+
+def test_what_a_run_without_a_checkpoint_had_found_is_forgotten_when_it_starts_again(tmp_path: Path) -> None:
+    run, _ = train(tmp_path / "run", "vae", "digits", epochs=1, **SMALL)
+    for checkpoint in ("last", "best"):
+        shutil.rmtree(run.path / "checkpoints" / checkpoint)
+    RunFolder(run.path).write_json("health.json", [{"check": "old", "step": 1, "epoch": 0.1, "message": "gone"}])
+    ancestral.resume(run.path)
+    assert found(run.path) == []

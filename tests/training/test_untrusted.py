@@ -1,0 +1,325 @@
+"""A stranger's run folder: opening it runs nothing, reads nothing outside it, and takes no memory beyond its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tomllib
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tomli_w
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import ancestral
+from ancestral import AncestralError
+from ancestral.training import RunFolder
+from ancestral.training.checkpoint import _digest_of
+from ancestral.training.folder import LARGEST_TEXT
+
+unix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes as Unix has them")
+FORBIDDEN = (
+    "import",
+    "marshal.loads",
+    "pickle.find_class",
+    "ctypes.dlopen",
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+)
+SMALL: dict[str, Any] = {"latent": 3, "hidden": (5,), "epochs": 1, "batch_size": 13, "ema": 0.9}
+
+
+@pytest.fixture(scope="module", params=["vae", "gan"])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("trained")
+    np.save(place / "grey.npy", np.random.default_rng(1).integers(0, 256, (53, 1, 3, 7), dtype=np.uint8))
+    ancestral.train(request.param, place / "grey.npy", out=place / "run", **SMALL)
+    return place / "run"
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    shutil.copytree(trained, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "best", ignore_errors=True)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """Fails where the process has grown by more than some megabytes."""
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB; pages that came and went too
+
+
+def refused(run: Path, words: str) -> None:
+    """Neither using the run nor training it on is possible."""
+    for ask in (ancestral.load, ancestral.resume):
+        with pytest.raises(AncestralError, match=words):
+            ask(run)
+
+
+def change_config(run: Path, section: str, **values: Any) -> None:
+    config = tomllib.loads((run / "config.toml").read_text())
+    config[section].update(values)
+    (run / "config.toml").write_text(tomli_w.dumps(config))
+
+
+def forge(run: Path, part: str, edit: Callable[[dict[str, Tensor]], object]) -> None:
+    """Change the tensors of a part, and make the digests right again, as whoever forges a checkpoint would."""
+    last = run / "checkpoints" / "last"
+    tensors = load_file(last / f"{part}.safetensors")
+    edit(tensors)
+    save_file(tensors, last / f"{part}.safetensors")
+    digest = hashlib.sha256((last / f"{part}.safetensors").read_bytes()).hexdigest()
+    forge_state(run, lambda state: state["digests"].update({part: digest}))
+
+
+def forge_state(run: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    file = run / "checkpoints" / "last" / "state.json"
+    state = json.loads(file.read_text())
+    state.pop("digest")
+    edit(state)
+    file.write_text(json.dumps({"digest": _digest_of(state), **state}))
+
+
+# ---- sizes
+
+
+@unix
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize(
+    ("section", "values", "words"),
+    [
+        ("settings", {"hidden": [10**9]}, r"a model of [\d,]+ bytes, but the weights stored of it have [\d,]+"),
+        ("settings", {"hidden": [10**9, 10**9]}, "a model of|no model that can be built"),
+        ("settings", {"hidden": [10**18]}, "no model that can be built"),
+        ("settings", {"hidden": [5] * 100_000}, "hidden asks for 100,000 layers"),
+        ("settings", {"latent": 10**12}, r"a model of [\d,]+ bytes"),
+        ("description", {"shape": [1, 10**6, 10**6]}, r"a model of [\d,]+ bytes|the data .* are not those of the run"),
+        ("description", {"shape": [1, -3, 7]}, "shape"),
+        ("description", {"shape": ["a"]}, "shape"),
+        ("description", {"levels": 10**12}, "levels"),
+        ("description", {"kind": "sounds"}, "kind"),
+    ],
+)
+def test_a_config_that_asks_for_more_than_its_weights_is_refused_before_memory_is_taken(
+    section: str, values: dict[str, Any], words: str, run: Path
+) -> None:
+    change_config(run, section, **values)
+    refused(run, words)
+
+
+@unix
+@pytest.mark.usefixtures("little_memory")
+def test_a_config_without_weights_can_ask_for_no_more_than_the_machine_has(run: Path) -> None:
+    shutil.rmtree(run / "checkpoints" / "last")
+    change_config(run, "settings", hidden=[10**8, 10**6])
+    with pytest.raises(AncestralError, match=r"a model of [\d,]+ bytes, but this machine has"):
+        ancestral.resume(run)
+
+
+@unix
+@pytest.mark.usefixtures("little_memory")
+def test_weights_larger_than_the_model_are_refused_unread(run: Path) -> None:
+    with (run / "checkpoints" / "last" / "model.safetensors").open("r+b") as file:
+        file.truncate(10**12)  # a file with a hole takes no room on the disk
+    with pytest.raises(AncestralError, match=r"do not fit this model: it has 1,000,000,000,000 bytes"):
+        ancestral.resume(run)
+    forge_average = run / "checkpoints" / "last" / "average.safetensors"
+    os.truncate(forge_average, 10**12)
+    with pytest.raises(AncestralError, match=r"do not fit this model: it has 1,000,000,000,000 bytes"):
+        ancestral.load(run)
+
+
+@pytest.mark.parametrize("claimed", [2**40, 2**63, 10**8])
+def test_a_header_that_claims_more_than_the_file_has_is_refused(claimed: int, run: Path) -> None:
+    for part in ("model", "average"):
+        file = run / "checkpoints" / "last" / f"{part}.safetensors"
+        content = claimed.to_bytes(8, "little") + file.read_bytes()[8:]
+        file.write_bytes(content)
+        forge_state(run, lambda s, p=part, c=content: s["digests"].update({p: hashlib.sha256(c).hexdigest()}))  # type: ignore[misc]
+    refused(run, "can't be read")
+
+
+@pytest.mark.parametrize("name", ["config.toml", "checkpoints/last/state.json", "environment.json"])
+def test_a_text_of_gigabytes_is_not_read(name: str, run: Path) -> None:
+    os.truncate(run / name, 5 * 10**9)
+    tracemalloc.start()
+    try:
+        with pytest.raises(AncestralError, match=r"can't (be )?read.*more than 4,194,304 bytes"):
+            ancestral.resume(run)
+        assert tracemalloc.get_traced_memory()[1] < 8 * LARGEST_TEXT
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["config.toml", "checkpoints/last/state.json", "environment.json"])
+@pytest.mark.parametrize("opening", ["[", '{"a":', "a = [", "a = 9"])
+def test_nesting_and_numbers_without_end_are_clear_errors(name: str, opening: str, run: Path) -> None:
+    (run / name).write_text(opening + opening[-1] * 50_000)
+    with pytest.raises(AncestralError, match=r"can't (be )?read|not valid TOML|is not as it was written"):
+        ancestral.resume(run)
+
+
+# ---- tensors that are whole, and not those of this run
+
+
+@pytest.mark.parametrize(
+    ("part", "edit", "words"),
+    [
+        ("model", lambda t: t.update({max(t): t[max(t)].double()}), r"is torch\.float64, not torch\.float32"),
+        ("model", lambda t: t.update({max(t): t[max(t)].expand(2, *t[max(t)].shape).clone()}), "size mismatch for"),
+        ("model", lambda t: t.update({key: t[key][:1].clone() for key in t if t[key].dim()}), "do not fit this model"),
+        ("model", lambda t: t.pop(max(t)), "Missing key"),
+        ("model", lambda t: t.update(extra=torch.zeros(3)), "it has extra, which there is not"),
+        ("average", lambda t: t.pop(max(t)), "Missing key"),
+        ("average", lambda t: t.update({max(t): torch.zeros(3, 3, 3)}), "size mismatch for"),
+        ("optimizer", lambda t: t.clear(), "the state of the optimizer of .* is missing"),
+        ("optimizer", lambda t: t.pop(max(t)), r"not complete: parameter \d+ has no step"),
+        ("optimizer", lambda t: t.update({"x.0.step": torch.zeros(())}), r"it has x\.0\.step, which there is not"),
+        ("optimizer", lambda t: t.update({max(t): torch.zeros(5)}), "size mismatch for"),
+        ("random", lambda t: t.pop("cpu"), "lacks the random state"),
+        ("random", lambda t: t.update(cpu=torch.zeros(5, dtype=torch.uint8)), "size mismatch for cpu"),
+    ],
+)
+def test_tensors_of_another_run_are_refused_by_name(
+    part: str, edit: Callable[[dict[str, Tensor]], object], words: str, run: Path
+) -> None:
+    forge(run, part, edit)
+    with pytest.raises(AncestralError, match=words):
+        ancestral.resume(run)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda s: s.pop("step"), "state.json has no 'step'"),
+        (lambda s: s.update(step="7"), "step is '7', which is no int"),
+        (lambda s: s.update(step=True), "step is 'True', which is no int"),
+        (lambda s: s.update(step=-1), "it is of step -1"),
+        (lambda s: s.update(step=10**12), r"it is of step 1,000,000,000,000, but the run has"),
+        (lambda s: s.update(step=10**30), "step is '1000"),
+        (lambda s: s.update(seconds=float("nan")), "can't be read: it holds the number NaN"),
+        (lambda s: s.update(seconds=None), "seconds is 'None', which is no float"),
+        (lambda s: s.update(sums={"loss": [3.0]}), "sums is"),
+        (lambda s: s.update(sums={"loss": 3.0}), "lacks .* the sums behind"),
+        (lambda s: s.update(sums={"loss": 3.0}, counts={"loss": 0}), "lacks .* the sums behind"),
+        (lambda s: s.update(finished=3), "finished is '3', which is no str"),
+        (lambda s: s["digests"].pop("optimizer"), "it has no part 'optimizer'"),
+        (lambda s: s["digests"].update(model=3), "model.safetensors is not as it was written"),
+    ],
+)
+def test_a_state_that_no_run_has_is_refused_by_field(
+    edit: Callable[[dict[str, Any]], object], words: str, run: Path
+) -> None:
+    forge_state(run, edit)
+    with pytest.raises(AncestralError, match=words):
+        ancestral.resume(run)
+
+
+@pytest.mark.parametrize("data", [[], {"train": 3}, "digits"])
+def test_an_environment_that_no_run_has_is_refused(data: object, run: Path) -> None:
+    (run / "environment.json").write_text(json.dumps({"data": data}))
+    with pytest.raises(AncestralError, match=r"environment\.json is not as it was written"):
+        ancestral.resume(run)
+
+
+# ---- nothing outside the folder
+
+
+@unix
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints/last/model.safetensors", "samples", "MODEL_CARD.md"])
+def test_a_link_that_leads_out_of_the_folder_is_refused_and_nothing_behind_it_touched(
+    name: str, run: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "precious"
+    shutil.move(run / name, target)
+    (run / name).symlink_to(target)
+    before = sorted((file, file.read_bytes()) for file in tmp_path.glob("precious*/**/*") if file.is_file())
+    refused(run, r"is a link to .*precious, outside the run folder")
+    assert sorted((f, f.read_bytes()) for f in tmp_path.glob("precious*/**/*") if f.is_file()) == before
+    (run / name).unlink()
+    shutil.move(target, run / "inside")
+    (run / name).symlink_to(run / "inside")
+    assert ancestral.load(run, which="last").which == "last"
+
+
+@unix
+def test_a_run_folder_that_is_itself_a_link_is_a_run_folder(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(run)
+    assert ancestral.resume(tmp_path / "link").path == tmp_path / "link"
+
+
+@unix
+def test_a_pipe_is_not_waited_for(run: Path) -> None:
+    (run / "environment.json").unlink()
+    os.mkfifo(run / "environment.json")
+    refused(run, "is neither a file nor a folder")
+
+
+def test_data_named_by_a_path_from_anywhere_are_not_read(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run)
+    np.save("grey.npy", np.zeros((5, 3)))
+    config = tomllib.loads((run / "config.toml").read_text())
+    for data in ("../../etc", "grey.npy", "./digits", ""):
+        (run / "config.toml").write_text(tomli_w.dumps({**config, "data": data}))
+        with pytest.raises(AncestralError, match="neither a named set nor an absolute path"):
+            ancestral.resume(run)
+        loaded = ancestral.load(run)
+        with pytest.raises(AncestralError, match="neither a named set nor an absolute path"):
+            _ = loaded.data
+
+
+def test_the_data_that_resuming_reads_are_named_before(run: Path) -> None:
+    said: list[str] = []
+
+    class Said:
+        def begin(self, total: int, done: int) -> None: ...
+
+        def update(self, done: int, epoch: float, scalars: dict[str, float]) -> None: ...
+
+        def say(self, message: str) -> None:
+            said.append(message)
+
+        def end(self) -> None: ...
+
+    config = RunFolder(run).config()
+    ancestral.resume(run, reporter=Said())
+    assert said[0] == f"data: {config['data']}, as {run / 'config.toml'} says"
+
+
+def test_no_name_in_a_config_is_imported(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "__init__.py").write_text("raise SystemExit('ran')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    change_config(run, "training", trackers=["evil.code"])
+    refused(run, "no tracker 'evil.code'")
+
+
+def test_nothing_opened_is_run(run: Path) -> None:
+    """Of all that Python reports while a run is loaded: no import, no pickle, no library, no process."""
+    ancestral.load(run)  # what is imported lazily is, now
+    heard: list[str] = []
+    listening = True
+
+    def hook(event: str, _: tuple[Any, ...]) -> None:
+        if listening and event in FORBIDDEN:
+            heard.append(event)
+
+    sys.addaudithook(hook)
+    ancestral.load(run)
+    listening = False
+    assert heard == []
