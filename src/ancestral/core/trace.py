@@ -203,11 +203,8 @@ class Trace:
 
     def log_prob(self, names: Collection[str] | None = None) -> Tensor:
         """The sum of log p over the named variables (by default all), in nats, ``(*particles, batch)``."""
-        sites = self.sites.values() if names is None else [self.sites[name] for name in names]
-        total = torch.zeros(())
-        for i, site in enumerate(sites):
-            total = site.log_prob if i == 0 else total + site.log_prob
-        return total
+        terms = [self.sites[name].log_prob for name in (self.sites if names is None else names)]
+        return sum(terms[1:], terms[0]) if terms else torch.zeros(())
 
 
 class AncestralSampling:

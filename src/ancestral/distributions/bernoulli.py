@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Bernoulli, Independent
+from torch.distributions import Bernoulli, Distribution, Independent
 
 
 class IndependentBernoulli(Independent):  # type: ignore[type-arg]
@@ -21,16 +21,28 @@ class IndependentBernoulli(Independent):  # type: ignore[type-arg]
     """
 
     def __init__(self, logits: Tensor, event_dims: int) -> None:
-        super().__init__(Bernoulli(logits=logits, validate_args=False), event_dims, validate_args=False)
+        self.logits = logits
+        self.reinterpreted_batch_ndims = event_dims
+        self._summed = tuple(range(-event_dims, 0))
+        rows = logits.dim() - event_dims
+        Distribution.__init__(self, logits.shape[:rows], logits.shape[rows:], validate_args=False)
+
+    @property
+    def base_dist(self) -> Bernoulli:
+        """The same variables as so many events, made when it is asked for."""
+        return Bernoulli(logits=self.logits, validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> IndependentBernoulli:
-        logits, dims = self.base_dist.logits, self.reinterpreted_batch_ndims
-        return IndependentBernoulli(logits.expand(*batch_shape, *logits.shape[logits.dim() - dims :]), dims)
+        return IndependentBernoulli(
+            self.logits.expand(*batch_shape, *self.event_shape), self.reinterpreted_batch_ndims
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats, of the batch shape (broadcast with that of the value)."""
-        logits = self.base_dist.logits
-        if value.shape != logits.shape:
+        logits, value = self.logits, value.to(self.logits.dtype)
+        if value.shape == logits.shape[1:]:  # many particles, one value
+            value = value.expand_as(logits)
+        elif value.shape != logits.shape:
             value, logits = torch.broadcast_tensors(value, logits)  # type: ignore[no-untyped-call]
-        losses = F.binary_cross_entropy_with_logits(logits, value.to(logits.dtype), reduction="none")
-        return -losses.sum(tuple(range(-self.reinterpreted_batch_ndims, 0)))
+        losses = F.binary_cross_entropy_with_logits(logits, value, reduction="none")
+        return -losses.sum(self._summed)

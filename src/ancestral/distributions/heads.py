@@ -28,6 +28,7 @@ from torch.distributions import (
 from ancestral.distributions.bernoulli import IndependentBernoulli
 from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
 from ancestral.distributions.discretized_logistic import DiscretizedLogistic
+from ancestral.distributions.normal import IndependentNormal, StandardNormal
 from ancestral.errors import AncestralError, ShapeError
 
 LOG_SCALE_LIMIT = 7.0
@@ -193,14 +194,16 @@ class NormalHead(Head):
     def distribution(self, output: Tensor) -> Distribution:
         if self.scale == "learned":
             location, log_scale = self.split(output)
-            scale = torch.exp(soft_limit(log_scale))
+            log_scale = soft_limit(log_scale)
         elif self.scale == "shared":
-            location, scale = output, torch.exp(soft_limit(self.log_scale)).expand_as(output)
+            location, log_scale = output, soft_limit(self.log_scale).expand_as(output)
         else:
-            location, scale = output, torch.full_like(output, float(self.scale))
+            location, log_scale = output, torch.full_like(output, math.log(self.scale))
         if self.mean is not None:
             location = self.mean(location)
-        return event(Normal(location, scale, validate_args=False), self.event_dims)
+        if not self.event_dims:
+            return Normal(location, log_scale.exp(), validate_args=False)
+        return IndependentNormal(location, log_scale, self.event_dims)
 
     def unconstrained_mean(self, data: Tensor) -> Tensor | None:
         if self.mean is None:
@@ -270,19 +273,17 @@ def discretized_logistic(network: nn.Module, event_dims: int = 1, levels: int = 
     return DiscretizedLogisticHead(network, event_dims, levels)
 
 
-class StandardNormal(nn.Module):
+class StandardNormalPrior(nn.Module):
     """p(z) = N(0, I). See :func:`standard_normal`."""
 
-    location: Tensor
-    scale: Tensor
+    zeros: Tensor
 
     def __init__(self, *shape: int) -> None:
         super().__init__()
-        self.register_buffer("location", torch.zeros(shape), persistent=False)
-        self.register_buffer("scale", torch.ones(shape), persistent=False)
+        self.register_buffer("zeros", torch.zeros(shape), persistent=False)
 
     def forward(self) -> Distribution:
-        return event(Normal(self.location, self.scale, validate_args=False), self.location.dim())
+        return StandardNormal(self.zeros, self.zeros, self.zeros.dim())
 
 
 class BernoulliBias(nn.Module):
@@ -296,9 +297,9 @@ class BernoulliBias(nn.Module):
         return _bernoulli(self.logits, 1)
 
 
-def standard_normal(*shape: int) -> StandardNormal:
+def standard_normal(*shape: int) -> StandardNormalPrior:
     """The prior N(0, I) over vectors of the given size."""
-    return StandardNormal(*shape)
+    return StandardNormalPrior(*shape)
 
 
 def bernoulli_bias(size: int) -> BernoulliBias:

@@ -170,7 +170,7 @@ class LatentVariableModel(nn.Module):
                 # Σ max(λ, KL_j) = Σ KL_j + Σ max(0, λ - KL_j): the bound already holds the first sum
                 loss = loss + beta * F.relu(self.free_bits - units).sum()
         kl = [value.mean() for value in terms.kl.values()]
-        scalars = {"loss": loss, "reconstruction": -terms.log_likelihood.mean(), "kl": torch.stack(kl).sum()}
+        scalars = {"loss": loss, "reconstruction": -terms.log_likelihood.mean(), "kl": sum(kl[1:], kl[0])}
         if len(terms.kl) > 1:
             scalars |= {f"kl {name}": value.mean() for name, value in terms.kl.items()}
         if beta != self.beta:

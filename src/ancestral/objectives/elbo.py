@@ -97,12 +97,10 @@ def elbo_terms(
     bound = expectation(cost, q, given, particles, estimators)
     trace = parts["q"]
 
-    def averaged(value: Tensor) -> Tensor:
-        with torch.no_grad():
-            return average(value.detach().expand(trace.shape), trace)
-
-    kl = {name: averaged(value) for name, value in parts["kl"].items()}
-    return ElboTerms(bound, averaged(parts["log_likelihood"]), kl, trace, parts["p"])
+    with torch.no_grad():
+        kl = {name: average(value.expand(trace.shape), trace) for name, value in parts["kl"].items()}
+        log_likelihood = average(parts["log_likelihood"].expand(trace.shape), trace)
+    return ElboTerms(bound, log_likelihood, kl, trace, parts["p"])
 
 
 def score(model: Callable[[Trace], Any], trace: Trace) -> Trace:
