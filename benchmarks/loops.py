@@ -29,7 +29,7 @@ def ours(arguments: argparse.Namespace, model: str, batch_size: int, **settings:
     """``ancestral.train`` in a thread, held between turns where it reports its progress."""
     import ancestral
 
-    turn: Queue[int] = Queue()
+    turn: Queue[int | BaseException] = Queue()
     go: Queue[None] = Queue()
 
     class Reporter:
@@ -50,14 +50,20 @@ def ours(arguments: argparse.Namespace, model: str, batch_size: int, **settings:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
     def train() -> None:
-        ancestral.train(
-            model, "mnist", out=folder / "run", reporter=Reporter(), epochs=100, validation=0.0,
-            threads=arguments.threads, batch_size=batch_size, **settings,
-        )  # fmt: skip
+        try:
+            ancestral.train(
+                model, "mnist", out=folder / "run", reporter=Reporter(), epochs=100, validation=0.0,
+                threads=arguments.threads, batch_size=batch_size, **settings,
+            )  # fmt: skip
+        except BaseException as error:
+            turn.put(error)
 
     threading.Thread(target=train, daemon=True).start()
     while True:
-        yield turn.get(timeout=600) * batch_size
+        done = turn.get(timeout=120)
+        if isinstance(done, BaseException):
+            raise done
+        yield done * batch_size
         go.put(None)
 
 

@@ -53,6 +53,8 @@ class Measured:
 
 def work(candidate: Candidate, arguments: argparse.Namespace) -> None:
     """The life of a candidate's process: a turn for each line that comes in."""
+    if hasattr(os, "sched_setaffinity"):  # a library that ignores the number of threads gets no more cores either
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-arguments.threads :])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not be taken for an answer
     items = candidate(arguments)

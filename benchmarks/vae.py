@@ -206,7 +206,9 @@ def pixyz(arguments: argparse.Namespace) -> Iterator[int]:
             return {"probs": torch.sigmoid(self.network(z))}
 
     p, q = Generator(), Inference()
-    prior = distributions.Normal(torch.tensor(0.0), torch.tensor(1.0), var=["z"], features_shape=[LATENT], name="prior")
+    prior = distributions.Normal(
+        loc=torch.tensor(0.0), scale=torch.tensor(1.0), var=["z"], features_shape=[LATENT], name="prior"
+    )
     model = VAE(q, p, regularizer=KullbackLeibler(q, prior), optimizer=torch.optim.Adam, optimizer_params={"lr": 1e-3})
     while True:
         for index in torch.randperm(len(data)).split(BATCH):

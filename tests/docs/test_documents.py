@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -18,9 +19,21 @@ DOCUMENTS = [
     Path("CHANGELOG.md"),
 ]
 
+BEGINNINGS = ("README.md", "docs/index.md", "docs/guide/first-model.md")
+
 CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 DISPLAYED = re.compile(r"^(?:\$\$.*?\$\$|::: .+)$", re.MULTILINE | re.DOTALL)  # a formula, or a name of the reference
 LINK = re.compile(r"\]\(([^)]+)\)")
+ITEM = re.compile(r"^(?:- |\d+\. |\|)", re.MULTILINE)  # of a list, or a row of a table
+NUMBER = re.compile(r"(?<![A-Za-z\d.])-?\d+(?:,\d{3})*(?:\.\d+)?")
+
+
+class Chunk(NamedTuple):
+    """What stands between two empty lines: its level if it is a heading, its items, and its numbers in any order."""
+
+    level: int
+    items: int
+    numbers: list[str]
 
 
 def text(page: Path) -> str:
@@ -31,8 +44,13 @@ def prose(page: Path) -> str:
     return CODE.sub("", text(page))
 
 
-def headings(page: Path) -> list[int]:
-    return [len(line.split()[0]) for line in prose(page).splitlines() if line.startswith("#")]
+def chunks(page: Path) -> list[Chunk]:
+    """A page's headings, paragraphs, lists and tables; code and formulas are compared as they stand."""
+    found = []
+    for chunk in re.split(r"\n\s*\n", DISPLAYED.sub("", prose(page)).strip()):
+        level = len(chunk) - len(chunk.lstrip("#"))
+        found.append(Chunk(level, len(ITEM.findall(chunk)), sorted(NUMBER.findall(chunk))))
+    return found
 
 
 def links(page: Path) -> list[str]:
@@ -41,9 +59,11 @@ def links(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", TRANSLATED, ids=str)
-def test_english_and_japanese_have_the_same_headings_code_formulas_and_links(page: Path) -> None:
+def test_english_and_japanese_have_the_same_paragraphs_numbers_code_formulas_and_links(page: Path) -> None:
     japanese = page.with_suffix(".ja.md")
-    assert headings(page) == headings(japanese)
+    for number, (english, translated) in enumerate(zip(chunks(page), chunks(japanese), strict=False)):
+        assert english == translated, f"paragraph {number}"
+    assert len(chunks(page)) == len(chunks(japanese))
     assert CODE.findall(text(page)) == CODE.findall(text(japanese))
     assert DISPLAYED.findall(prose(page)) == DISPLAYED.findall(prose(japanese))
     assert links(page) == links(japanese)
@@ -85,6 +105,11 @@ def test_the_readme_shows_the_example_verbatim_and_it_is_short() -> None:
     example = text(Path("examples/own_model.py"))
     assert f"```python\n{example}```" in text(Path("README.md"))
     assert len(example.splitlines()) < 25
+
+
+def test_the_readme_the_site_and_the_guide_begin_with_the_same_two_commands() -> None:
+    first = {re.findall(r"^```bash\n(.*?)^```$", text(Path(page)), re.MULTILINE | re.DOTALL)[0] for page in BEGINNINGS}
+    assert first == {"make demo\n. .venv/bin/activate\n"}
 
 
 def test_the_readme_names_every_data_set() -> None:
