@@ -1,4 +1,4 @@
-# Everything a newcomer types: `make demo`, `make test`. `make help` lists the rest.
+# What a newcomer types: `make demo`. `make help` lists the rest.
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import numbers
@@ -10,7 +11,7 @@ import platform
 import subprocess
 import sys
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,13 +23,13 @@ from torch import nn
 import ancestral.data
 from ancestral.configs import MODELS, DataConfig, DataDescription, ModelConfig, TrainingConfig
 from ancestral.data import Dataset, named_sets
-from ancestral.errors import AncestralError, nearest
+from ancestral.errors import AncestralError, memory_ran_out, nearest
 from ancestral.evaluation import Figure, active_units, evaluate
 from ancestral.models import BUILDERS, LatentVariableModel
 from ancestral.models.contract import CanValidate
 from ancestral.networks.processor import multiplies_bfloat16
 from ancestral.training import RunFolder, Training
-from ancestral.training.checkpoint import has_checkpoint, load_weights, read_checkpoint, weights_bytes
+from ancestral.training.checkpoint import check_stored_weights, has_checkpoint, load_weights, read_checkpoint
 from ancestral.training.folder import write_atomically
 from ancestral.training.loop import choose_device
 from ancestral.training.progress import Lines, Reporter, Silent
@@ -56,6 +57,7 @@ class Run:
         which: str,
         data: Dataset | None = None,
         notes: Sequence[str] = (),
+        digest: str = "",
     ) -> None:
         self.folder = folder
         self.path = folder.path
@@ -65,6 +67,8 @@ class Run:
         """The checkpoint the weights come from: ``best`` or ``last``."""
         self.notes = list(notes)
         """What was wrong with the folder, such as a damaged checkpoint in whose place the one before was taken."""
+        self.digest = digest
+        """SHA-256 of the file of weights; empty where they were not read from one."""
         self._data = data
 
     @cached_property
@@ -192,14 +196,16 @@ def fit(
             "training": dataclasses.asdict(training),
             "description": dataclasses.asdict(dataset.description),
         }
-        trainer = Training(network, dataset, training, reporter=reporter)
+        _check_memory(config, dataset, training)
+        trainer = Training(network, dataset, training, reporter=reporter, name=name)
         if training.validate_every and not trainer.validates:
             why = f"{dataset.name} has no validation rows" if validates else "this model has no validation loss"
             raise AncestralError(f"validate_every has no effect: {why}. Use --validate-every 0.")
         _announce(reporter, name, network, dataset)
         if training.precision == "bfloat16" and trainer.device == "cpu" and not multiplies_bfloat16():
             reporter.say("this processor has no instructions for bfloat16, which makes it slower: --precision float32.")
-        trainer.start()
+        with _within_memory():
+            trainer.start()
         check_trackers(training.trackers)
         folder = trainer.folder = RunFolder(out if out is not None else _new_place(name, dataset.name))
         with folder.lock():
@@ -253,7 +259,8 @@ def resume(
                 folder.write_json("environment.json", environment(dataset))
             torch.manual_seed(training.seed)
             network = _build(config, folder, model)
-            trainer = Training(network, dataset, training, folder, reporter)
+            _check_memory(config, dataset, training)
+            trainer = Training(network, dataset, training, folder, reporter, name=config["model"])
             if has_checkpoint(folder.checkpoint("last")):
                 trainer.restore()
                 if trainer.progress.finished:
@@ -312,21 +319,22 @@ def load(
     # The best weights are averaged already, where a run averages them.
     part = "average" if chosen == "last" and training.ema else "model"
     parts, state = read_checkpoint(place, like={part: network.state_dict()}, tell=notes.append)
-    if which == "auto" and chosen == "last" and state.get("best") is not None:
+    missing = not has_checkpoint(folder.checkpoint("best"))  # only now: a process that trains may have written it
+    if which == "auto" and chosen == "last" and missing and state.get("best") is not None:
         notes.append(f"{folder.checkpoint('best')} is missing, though there was a best validation: taking the last.")
     for note in notes:
         (reporter or Lines()).say(note)
     load_weights(network, parts[part], place)
     network.to(choose_device(device)).eval()
-    return Run(folder, network, config, chosen, data, notes)
+    return Run(folder, network, config, chosen, data, notes, state["digests"][part])
 
 
 def _build(config: Mapping[str, Any], folder: RunFolder, model: nn.Module | None) -> nn.Module:
     """The model that config.toml describes; or ``model``, where it is the user's own.
 
     Raises:
-        AncestralError: no such model, or one larger than the weights that are stored of it: a stranger's file can ask
-            for more than there is memory.
+        AncestralError: no such model, or one that is not of the shapes of the weights that are stored of it, or is
+            larger than the memory: a stranger's file can ask for anything.
     """
     name = config["model"]
     if name == OWN:
@@ -348,17 +356,48 @@ def _build(config: Mapping[str, Any], folder: RunFolder, model: nn.Module | None
             raise AncestralError(f"{folder.config_file}: {key} asks for {len(value):,} layers, which no model has.")
     try:
         with torch.device("meta"):  # where tensors have shapes and take no memory
-            size = sum(tensor.nbytes for tensor in BUILDERS[name](settings, description).state_dict().values())
+            needed = BUILDERS[name](settings, description).state_dict()
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise AncestralError(f"{folder.config_file} describes no model that can be built: {error}.") from None
-    stored = max(weights_bytes(folder.checkpoint(which)) for which in ("last", "best"))
-    if size > (stored or memory_bytes()):
-        limit = f"the weights stored of it have {stored:,}" if stored else f"this machine has {memory_bytes():,}"
+    check_stored_weights([folder.checkpoint(which) for which in ("last", "best")], needed)
+    size = sum(tensor.nbytes for tensor in needed.values())
+    if size > memory_bytes():
         raise AncestralError(
-            f"{folder.config_file} describes a model of {size:,} bytes, but {limit}: they do not fit this model. "
+            f"{folder.config_file} describes a model of {size:,} bytes, but this machine has {memory_bytes():,}. "
             "Restore config.toml from a copy."
         )
     return BUILDERS[name](settings, description)
+
+
+def _check_memory(config: Mapping[str, Any], data: Dataset, training: TrainingConfig) -> None:
+    """Raise where not even the data and latent variables of one update, of every particle, have room in memory.
+
+    A system that promises more memory than it has would let them be made, and end the process once they are used.
+    """
+    settings = config["settings"]
+    particles, latent = settings.get("particles", 1), settings.get("latent", 0)
+    rows = min(training.batch_size, len(data.train))
+    needed = 4 * rows * particles * (math.prod(data.description.shape) + latent)
+    if choose_device(training.device) == "cpu" and needed > memory_bytes():
+        raise AncestralError(
+            f"an update of {rows:,} rows with {particles:,} particles needs more than {needed:,} bytes, but this "
+            f"machine has {memory_bytes():,}. Lower --particles, or --batch-size."
+        )
+
+
+@contextlib.contextmanager
+def _within_memory() -> Iterator[None]:
+    """That memory runs out while training is one clear error."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not memory_ran_out(error):
+            raise
+        reason = (str(error).splitlines() or ["no more could be had."])[0]
+        raise AncestralError(
+            f"memory ran out: {reason} Lower --batch-size or --particles, or train a smaller model; what was saved "
+            "before stays."
+        ) from None
 
 
 def memory_bytes() -> float:
@@ -479,7 +518,8 @@ def _announce(reporter: Reporter, name: str, model: nn.Module, data: Dataset) ->
 
 
 def _finish(trainer: Training, folder: RunFolder, config: dict[str, Any], data: Dataset, reporter: Reporter) -> Run:
-    progress = trainer.progress if trainer.progress.finished else trainer.run()
+    with _within_memory():
+        progress = trainer.progress if trainer.progress.finished else trainer.run()
     with folder.writing(folder.path / "MODEL_CARD.md"):
         write_atomically(folder.path / "MODEL_CARD.md", model_card(config, data, trainer).encode())
     if not progress.finished:

@@ -67,6 +67,7 @@ def test_doctor_advises_threads_by_whether_the_cores_are_free(
     command: Any, monkeypatch: pytest.MonkeyPatch, load: float, advice: str
 ) -> None:
     monkeypatch.setattr(processor, "cores", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
     assert advice in command("doctor").out
 

@@ -50,7 +50,8 @@ class Runs:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """``flat`` (2 latent dimensions), ``deep`` (5), ``gan``, ``own``, ``color`` and ``table``; and ``unfinished``."""
+    """``flat`` (2 latent dimensions), ``deep`` (5), ``gan``, ``own``, ``color`` and ``table``; ``memorized``, which has
+    learned its few training rows by heart; and ``unfinished``."""
     place = tmp_path_factory.mktemp("runs")
     random = np.random.default_rng(2)
     table = np.stack([random.normal(1000, 10, 211), random.normal(0.05, 0.001, 211), random.normal(-3, 2, 211)], 1)
@@ -65,6 +66,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
          {"latent": 5, "hidden": (11,), "discriminator_hidden": (7,), "pieces": 2, "epochs": 2}),
         ("own", make_own_model(), "digits", {"epochs": 2}),
         ("color", "vae", str(place / "noise.npy"), {"latent": 2, "hidden": (3,), "epochs": 1}),
+        ("memorized", "vae", "digits",
+         {"train_limit": 11, "validation": 0.0, "latent": 7, "hidden": (67,), "likelihood": "discretized-logistic",
+          "learning_rate": 0.01, "epochs": 400}),
         ("table", "vae", str(place / "table.csv"), {"latent": 3, "hidden": (5,), "epochs": 2, "validation": 0.0}),
     ):  # fmt: skip
         ancestral.train(model, data, out=place / name, **{**tiny, **settings})

@@ -15,8 +15,8 @@ from ancestral.cli import main
 from ancestral.errors import AncestralError
 from ancestral.evaluation import Figure
 from ancestral.report import write_comparison
-from ancestral.report.compare import Compared, Comparison, comparable, differing, table_of
-from ancestral.report.story import read_story
+from ancestral.report.compare import Compared, Comparison, comparable, differing, meaning, table_of
+from ancestral.report.story import Story, read_story
 from ancestral.training import RunFolder
 
 FIGURE = Figure(
@@ -25,9 +25,13 @@ FIGURE = Figure(
 )  # fmt: skip
 
 
+def story(path: Path) -> Story:
+    folder = RunFolder(path)
+    return read_story(folder, folder.config())
+
+
 def compared(runs: Any, label: str, *figures: Figure) -> Compared:
-    folder = RunFolder(runs.deep)
-    return Compared(label, read_story(folder, folder.config()), list(figures), None)
+    return Compared(label, story(runs.deep), list(figures), None)
 
 
 def labels(groups: list[list[Compared]]) -> list[list[str]]:
@@ -103,6 +107,8 @@ def test_stored_evaluations_with_other_particles_are_apart_until_all_are_made_an
     out = capsys.readouterr().out
     assert "these can't be compared with one another: particles: 2 / 3" in out
     assert "page:  compare.html" in out
+    figure = r"^log p\(x\) +lower bound +-[\d.]+ ± [\d.]+ nats +importance-weighted, 2 particles from q$"
+    assert re.search(figure, out, re.MULTILINE)
     assert not any(str(first) in line and str(second) in line for line in out.splitlines())
     assert main(["compare", str(first), str(second), "--particles", "2", "--limit", "11"]) == 0
     out = capsys.readouterr().out
@@ -121,8 +127,10 @@ def test_every_kind_of_run_has_its_place_or_its_reason(runs: Any, own_model: Any
     page = read(comparison)
     assert len(page.encode()) < 2_000_000
     assert "the data are no images" in section(page, "samples")
+    assert "columns below" not in page
     assert section(page, "samples").count("<img") == 4
-    assert "charts of their own" in section(page, "losses")
+    apart = "These runs differ in: a model of your own, whose loss may be anything, model, data, "
+    assert f"charts of their own. {apart}" in section(page, "losses")
     assert page.count("Not here") >= 3
 
 
@@ -154,12 +162,55 @@ def test_losses_share_a_chart_only_where_they_mean_the_same(runs: Any, tmp_path:
     assert all(len(chart) == 1 for charts in lines_of(runs.table).values() for chart in charts)
 
 
+def test_charts_apart_say_what_differs_and_nothing_else(runs: Any) -> None:
+    def differs(first: Path, second: Path) -> set[str]:
+        one, two = (meaning(Compared(str(path), story(path), [], None), "loss") for path in (first, second))
+        return {key for key in one if one[key] != two[key]}
+
+    assert differs(runs.flat, runs.deep) == set()
+    assert differs(runs.flat, runs.own) == {"own", "model", "likelihood", "bound", "weights"}
+    assert {"data", "digest"} <= differs(runs.flat, runs.color)
+    assert "own" not in differs(runs.flat, runs.color)
+
+
+def test_charts_beyond_what_a_page_holds_are_named(runs: Any, tmp_path: Path) -> None:
+    names = [f"part {i}" for i in range(20)]
+    for i, beta in enumerate(("1.0", "2.0")):
+        run = runs.copy("unfinished", tmp_path / f"{i}")
+        config = (run / "config.toml").read_text(encoding="utf-8").replace("beta = 1.0", f"beta = {beta}")
+        config = config.replace('likelihood = "bernoulli"', f'likelihood = "{("bernoulli", "normal")[i]}"')
+        (run / "config.toml").write_text(config, encoding="utf-8")
+        row = {"step": 1, "epoch": 1.0, **dict.fromkeys([*names, "loss", "validation loss"], 3.0)}
+        (run / "metrics.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    losses = section(read(write_comparison([tmp_path / "0", tmp_path / "1"], tmp_path / "c.html")), "losses")
+    titles = re.findall(r'<figcaption><span lang="en">(.*?), nats', losses)
+    assert titles[:4] == ["validation loss"] * 2 + ["loss"] * 2
+    assert len(titles) == 24
+    left_out = re.search("Left out, to keep the page small: (.*?)\\.", losses)
+    assert left_out is not None
+    assert left_out[1].split(", ") == [name for name in names if name not in titles]
+
+
+def test_the_weights_and_the_seed_of_each_evaluation_are_told(
+    runs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = runs.copy("flat", tmp_path / "a"), runs.copy("deep", tmp_path / "b")
+    alike = ["--particles", "2", "--limit", "11"]
+    assert main(["evaluate", str(first), *alike, "--seed", "5"]) == 0
+    assert main(["evaluate", str(second), *alike, "--checkpoint", "last", "--seed", "7"]) == 0
+    capsys.readouterr()
+    assert main(["compare", str(first), str(second), "--out", str(tmp_path / "c.html")]) == 0
+    out = capsys.readouterr().out
+    assert re.search("^weights +best +last$", out, re.MULTILINE)
+    assert re.search("^seed +5 +7$", out, re.MULTILINE)
+    page = section((tmp_path / "c.html").read_text(encoding="utf-8"), "figures")
+    assert '<td class="n">best</td><td class="n">last</td>' in page
+    assert '<td class="n">5</td><td class="n">7</td>' in page
+
+
 def test_only_settings_that_differ_are_listed(runs: Any) -> None:
-    stories = []
-    for place in (runs.flat, runs.deep):
-        folder = RunFolder(place)
-        stories.append(Compared(str(place), read_story(folder, folder.config()), [], None))
-    assert dict(differing(stories)) == {"latent": ["2", "5"], "epochs": ["7", "3"]}
+    both = [Compared(str(place), story(place), [], None) for place in (runs.flat, runs.deep)]
+    assert dict(differing(both)) == {"latent": ["2", "5"], "epochs": ["7", "3"]}
 
 
 @pytest.mark.parametrize(

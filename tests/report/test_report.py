@@ -6,7 +6,11 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import string
+import tomllib
+from collections.abc import Callable
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import ancestral
 from ancestral.cli import main
@@ -23,11 +28,12 @@ from ancestral.report import write_report
 from ancestral.report.charts import Chart, Line, drawn, scalars_of, span, tendency, thinned, ticks
 from ancestral.report.pictures import mosaic, picture
 from ancestral.report.published import differences, published_for
-from ancestral.report.report import silent
-from ancestral.report.sections import latent, neighbors, reconstructions, take
-from ancestral.report.story import Story, read_story
-from ancestral.report.words import ENGLISH, JAPANESE, Text, counted, say
-from ancestral.training import RunFolder
+from ancestral.report.report import figure_row, silent, verdict
+from ancestral.report.sections import generalization, latent, neighbors, reconstructions, take, worse_than_uniform
+from ancestral.report.story import Story, digests_of, read_figures, read_story
+from ancestral.report.words import ENGLISH, JAPANESE, Text, counted, known, say
+from ancestral.runs import Run
+from ancestral.training import RunFolder, health
 
 KINDS = ("flat", "deep", "gan", "own", "color", "table", "unfinished")
 HOSTILE = '<script>alert("x")</script>'
@@ -142,7 +148,7 @@ def test_a_hostile_name_is_shown_and_not_run(runs: Any, tmp_path: Path) -> None:
 def test_the_figures_are_those_of_the_library(runs: Any, tmp_path: Path) -> None:
     page = write_report(runs.deep, tmp_path / "page.html", particles=3, limit=17, seed=5).read_text(encoding="utf-8")
     for figure in ancestral.load(runs.deep).evaluate(3, seed=5, limit=17):
-        assert f">{figure.name.replace('>', '&gt;')}</td>" in page
+        assert figure.name.replace(">", "&gt;") in section(page, "figures")
         assert figure.digest in page
         assert (f"{figure.value:.4f}" if figure.unit in ("nats", "bits") else f"{figure.value:g}") in page
     assert "17 rows, 3 particles, best weights" in section(page, "figures")
@@ -157,24 +163,40 @@ def test_an_evaluation_that_was_made_is_used_unless_another_is_asked_for(runs: A
     again = section(write_report(run, particles=3, limit=5).read_text(encoding="utf-8"), "figures")
     assert "3 particles from q" in again
     assert "first 5 rows" in again
+    assert "100 particles, last weights" in section(read(write_report(run, which="last")), "figures")
 
 
-def test_an_evaluation_older_than_the_weights_is_left_aside(runs: Any, tmp_path: Path) -> None:
+def test_an_evaluation_of_other_weights_is_left_aside_and_a_new_date_changes_nothing(runs: Any, tmp_path: Path) -> None:
     run = runs.copy("deep", tmp_path / "run")
     assert main(["evaluate", str(run), "--particles", "2", "--limit", "19"]) == 0
     newer = (run / "evaluation.json").stat().st_mtime + 10
-    os.utime(run / "checkpoints/last/state.json", (newer, newer))
-    figures = section(write_report(run).read_text(encoding="utf-8"), "figures")
-    assert "evaluation.json is older than the weights" in figures
-    assert "100 particles from q" in figures
+    for which in ("last", "best"):
+        os.utime(run / f"checkpoints/{which}/state.json", (newer, newer))
+    assert "From evaluation.json" in section(read(write_report(run)), "figures")
+    shutil.rmtree(run / "checkpoints/best")
+    shutil.copytree(runs.place / "flat/checkpoints/best", run / "checkpoints/best")
+    figures, weights, digest = read_figures(RunFolder(run))
+    assert (len(figures), weights) == (6, "best")
+    assert digest not in digests_of(RunFolder(run), "best")
+    assert digest in digests_of(RunFolder(runs.deep), "best")
+    shutil.rmtree(run / "checkpoints/best")
+    page = section(read(write_report(run)), "figures")
+    assert "evaluation.json is not of the weights that the run has now" in page
+    assert "last weights" in page
+
+
+def test_the_weights_before_are_those_of_an_evaluation_where_the_best_are_missing(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    before = digests_of(RunFolder(run), "best")
+    (run / "checkpoints/best").rename(run / "checkpoints/best.old")
+    assert digests_of(RunFolder(run), "best") == before != []
+    assert digests_of(RunFolder(run), "../last") == []
 
 
 @pytest.mark.parametrize("content", ["{", '{"figures": [{"name": "x"}], "weights": "best"}', "[]", '"\\ud800"'])
 def test_a_damaged_evaluation_is_named_with_the_cure(runs: Any, tmp_path: Path, content: str) -> None:
     run = runs.copy("deep", tmp_path / "run")
     (run / "evaluation.json").write_text(content, encoding="utf-8")
-    later = (run / "checkpoints/last/state.json").stat().st_mtime + 10
-    os.utime(run / "evaluation.json", (later, later))
     figures = section(write_report(run).read_text(encoding="utf-8"), "figures")
     assert "evaluation.json" in figures
     assert re.search("Make it anew|Restore it", figures)
@@ -198,16 +220,35 @@ def test_a_published_figure_is_shown_with_what_differs() -> None:
     found = published_for(IWAE_CONFIG, ESTIMATE)
     assert found is not None
     assert (found.value, found.active_units) == (-85.54, 22)
-    texts = [text.en for text in differences(found, ESTIMATE, 20.0, 100, 57_000)]
+    assert (found.kind, found.estimator) == ("lower bound", "importance-weighted, 5000 particles from q")
+    ours = {"batch_size": 100, "optimizer": "adamax", "epsilon": 1e-8, "learning_rate": 2e-3, "schedule": "cosine"}
+    texts = [text.en for text in differences(found, ESTIMATE, 20.0, ours, 57_000)]
     assert texts == [
         "published after 3,280 passes in batches of 20, this run made 20 in batches of 100",
+        "published with optimizer adam, epsilon 0.0001, here optimizer adamax, epsilon 1e-08",
+        "published with learning_rate 0.001, schedule iwae, here learning_rate 0.002, schedule cosine",
         "published with 60,000 training images, here 57,000",
         "published with 5,000 particles per image, here 100",
         "published on 10,000 test images, here on 1,000",
         "test images binarized by other draws",
     ]
     same = dataclasses.replace(ESTIMATE, datapoints=10_000, particles=5000)
-    assert len(differences(found, same, 3280.0, 20, 60_000)) == 1
+    theirs = {"batch_size": 20, "optimizer": "adam", "epsilon": 1e-4, "learning_rate": 1e-3, "schedule": "iwae"}
+    assert len(differences(found, same, 3280.0, theirs, 60_000)) == 1
+
+
+def test_a_published_figure_is_shown_with_its_kind_and_estimator(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+    config |= {"data": "mnist", "settings": config["settings"] | IWAE_CONFIG["settings"]}
+    config["data_settings"]["binarization"] = "dynamic"
+    story = dataclasses.replace(story_of(run), config=config)
+    published = figure_row(story, ESTIMATE)["published"]
+    assert published["words"].en == (
+        "-85.54 nats, a lower bound, importance-weighted, 5000 particles from q, 22 active units "
+        "(Burda et al., 2016, table 1)"
+    )
+    assert "下界、重点サンプリング、q からの 5000 粒子" in published["words"].ja
 
 
 @pytest.mark.parametrize(
@@ -298,6 +339,66 @@ def test_the_nearest_training_rows_are_beside_the_samples(runs: Any) -> None:
     assert len(found["rows"]) == 16
     assert all(len(row["pair"]) == 2 for row in found["rows"])
     assert "median distance to the nearest training row" in found["about"].en
+
+
+class Resampled(nn.Module):
+    """Draws that are given rows, one after another."""
+
+    def __init__(self, rows: torch.Tensor) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def sample(self, n: int, *, mean: bool = False) -> torch.Tensor:
+        return self.rows[torch.arange(n) % len(self.rows)]
+
+
+def wrong_with(runs: Any, draws: Callable[[ancestral.data.Dataset], torch.Tensor]) -> dict[str, Text]:
+    """What the section of neighbors finds wrong with draws."""
+    run = ancestral.load(runs.gan)
+    model = Resampled(draws(run.data))
+    found = neighbors(Run(run.folder, model, run.config, "last", run.data))
+    assert not isinstance(found, Text)
+    return cast("dict[str, Text]", found["wrong"])
+
+
+def test_draws_like_new_data_are_not_faulted(runs: Any) -> None:
+    assert wrong_with(runs, lambda data: data.rows("test", range(100, 200))) == {}
+
+
+def test_draws_that_repeat_training_rows_are_near(runs: Any) -> None:
+    assert list(wrong_with(runs, lambda data: data.rows("train", range(100)))) == ["near"]
+
+
+def test_draws_that_are_nearly_one_picture_are_alike(runs: Any) -> None:
+    torch.manual_seed(3)
+    wrong = wrong_with(runs, lambda data: data.rows("test", [5] * 95 + [6] * 5) + 0.01 * torch.rand(100, 1, 8, 8))
+    assert list(wrong) == ["alike"]
+    assert re.search(r"two of them are 0\.\d+ apart, two rows of the data [23]\.\d+ ", wrong["alike"].en)
+
+
+def test_draws_that_are_noise_are_far_off_the_data(runs: Any) -> None:
+    torch.manual_seed(3)
+    assert list(wrong_with(runs, lambda _: torch.rand(100, 1, 8, 8))) == ["far"]
+
+
+def test_no_distance_clears_a_model(pages: dict[str, Path]) -> None:
+    for kind in ("deep", "gan", "table"):
+        words = section(read(pages[kind]), "neighbors")
+        assert "does not repeat" not in words
+        assert "distances alone clear no model" in words
+
+
+@pytest.mark.parametrize(
+    ("kind", "levels", "bits", "nats"),
+    [("levels", 17, 4.1, "-181.3"), ("binary", 17, 1.01, "-44.36"), ("continuous", 256, 8.1, "0")],
+)
+def test_a_bound_below_a_uniform_guess_is_wrong(kind: str, levels: int, bits: float, nats: str) -> None:
+    description = {"kind": kind, "levels": levels, "shape": [1, 8, 8]}
+    figure = dataclasses.replace(ESTIMATE, name="bits per dimension", unit="bits", value=bits)
+    wrong = worse_than_uniform([ESTIMATE, figure], description)
+    assert f"would give {nats} nats" in wrong["uniform"].en
+    assert worse_than_uniform([dataclasses.replace(figure, value=bits - 0.2)], description) == {}
+    assert worse_than_uniform([ESTIMATE], description) == {}
 
 
 # ---- the verdict
@@ -395,7 +496,7 @@ def test_what_training_noticed_lowers_the_verdict(runs: Any, tmp_path: Path) -> 
     with_validation(run, FLAT)
     calm = verdict_of(write_report(run, particles=1, limit=3).read_text(encoding="utf-8"))
     assert 'class="verdict good"' in calm
-    finding = {"check": "overfitting", "step": 7, "epoch": 2.0, "message": "use --patience 5"}
+    finding = {"check": "leaked_rows", "step": 7, "epoch": 2.0, "message": "use --patience 5"}
     (run / "health.json").write_text(json.dumps([finding]), encoding="utf-8")
     page = write_report(run, particles=1, limit=3).read_text(encoding="utf-8")
     assert 'class="verdict care"' in verdict_of(page)
@@ -408,6 +509,123 @@ def test_a_collapsed_posterior_is_not_to_be_used(runs: Any, tmp_path: Path) -> N
     page = write_report(out, particles=1, limit=3).read_text(encoding="utf-8")
     assert 'class="verdict bad"' in verdict_of(page)
     assert "0 of 2 units of z are active" in verdict_of(page)
+
+
+OVERFITTED = {"check": "overfitting", "step": 7, "epoch": 30.0, "message": "give --patience 5"}
+TYPED = ["/bin/ancestral", "train", "vae", "digits", "--epochs", "40", "--out", "runs/a"]
+
+
+def told(run: Path, validation: list[float], *findings: dict[str, Any]) -> tuple[Story, dict[str, Any]]:
+    """A run's story and its verdict in words, after a validation loss and what training noticed."""
+    with_validation(run, validation)
+    (run / "health.json").write_text(json.dumps(findings), encoding="utf-8")
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    (run / "environment.json").write_text(json.dumps({**environment, "command": TYPED}), encoding="utf-8")
+    story = story_of(run)
+    return story, verdict(story, ancestral.load(run), say("latent_game"), say("no_figures"), {}, "here")
+
+
+def test_a_finding_overrides_what_the_last_validations_suggest(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    words = told(run, FALLING)[1]
+    assert "longer training would help" in words["words"].en
+    assert "--epochs" in words["next"]
+    words = told(run, FALLING, {**OVERFITTED, "check": "leaked_rows"})[1]
+    assert "longer training would help" not in words["words"].en
+    assert "--epochs" not in words["next"]
+    words = told(run, FLAT, OVERFITTED)[1]
+    assert "the last weights are overfitted" in words["words"].en
+    assert words["next"] == "ancestral train vae digits --epochs 40 --patience 5"
+
+
+def test_a_finding_that_a_later_best_disproves_is_qualified(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    story, words = told(run, FLAT, {**OVERFITTED, "epoch": 2.0})
+    assert words["level"] == "good"
+    assert "What looked wrong on the way no longer holds" in words["words"].en
+    later = section(read(write_report(run, particles=1, limit=3)), "findings")
+    assert story.best is not None
+    assert f"{story.best[1]:.4g} nats at epoch {story.best[0]:.3g}: this no longer holds" in later
+    assert "no longer holds" not in told(run, RISING, OVERFITTED)[1]["words"].en
+
+
+def test_a_model_that_knows_its_training_rows_by_heart_is_not_to_be_used(runs: Any, tmp_path: Path) -> None:
+    run = ancestral.load(runs.memorized)
+    found = generalization(run)
+    assert not isinstance(found, Text)
+    assert "memorized" in found["wrong"]
+    assert generalization(ancestral.load(runs.flat))["wrong"] == {}  # type: ignore[index]
+    page = read(write_report(runs.memorized, tmp_path / "page.html", particles=2, limit=19))
+    words = verdict_of(page)
+    assert 'class="verdict bad"' in words
+    assert "less likely under it than 95 % of 11 rows of the training data" in words
+    assert "A uniform guess over the 17 levels of each value would give -181.3 nats" in words
+    assert "The median log p(x) is" in section(page, "neighbors")
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "phrase"),
+    [("alike", "bad", "mode has collapsed"), ("far", "care", "unlike the data"), ("near", "bad", "may be repeating")],
+)
+def test_what_is_wrong_with_the_samples_is_in_the_verdict(runs: Any, name: str, level: str, phrase: str) -> None:
+    values = dict.fromkeys(("samples", "data", "held"), "3")
+    wrong = {name: say(name, **values)}
+    words = verdict(story_of(runs.gan), ancestral.load(runs.gan), say("latent_game"), say("no_figures"), wrong, "here")
+    assert words["level"] == level
+    assert phrase in words["trust"].en
+    assert wrong[name].en in words["words"].en
+
+
+def test_the_verdict_says_what_is_to_be_known_of_the_data(runs: Any) -> None:
+    note = "a video, split in blocks of adjoining frames: neighbors are near copies, so that the standard error of an "
+    note += "average over frames is too small"
+    figure = dataclasses.replace(ESTIMATE, data=f"frey-faces, test, 7 rows, binarization none ({note})")
+    figures = {"figures": [figure], "stored": True}
+    words = verdict(story_of(runs.deep), ancestral.load(runs.deep), say("latent_game"), figures, {}, "here")["words"]
+    assert f"± 0.20 nats (100 particles). Of the data: {note}." in words.en
+    assert "標準誤差は小さすぎます" in words.ja
+
+
+# ---- in Japanese
+
+
+def test_what_figures_are_called_is_translated() -> None:
+    assert known("active units of z").ja == "z の活性ユニット数"
+    assert known("mean over 20 draws from q").ja == "q から抽出した 20 個についての平均"
+    data = "digits, test, first 17 rows, binarization dynamic, standardized columns (the first 7 images only)"
+    assert known(data).ja == "digits、テスト、最初の 17 行、動的な二値化、列ごとに標準化（the first 7 images only）"
+    assert known(data).en == data
+    path = "/tmp/a, test (b)/c.csv, validation, 7 rows, dequantized"
+    assert known(path).ja == "/tmp/a, test (b)/c.csv、検証、7 行、逆量子化"
+    assert known("log p(x)") == Text("log p(x)", "log p(x)")
+
+
+def test_every_word_of_an_evaluation_has_its_japanese(runs: Any) -> None:
+    for kind in ("flat", "table"):
+        for figure in ancestral.load(runs.place / kind).evaluate(2, limit=5):
+            for words in (figure.estimator, figure.data, figure.unit):
+                left = known(words).ja.replace(str(runs.place / "table.csv"), "").replace("digits", "")
+                assert not re.search("[a-z]{2,}", left), words
+            assert f"kind_{figure.kind}" in JAPANESE
+
+
+def test_every_health_check_has_a_headline() -> None:
+    checks = [
+        name for name, value in vars(health).items()
+        if callable(value) and not name.startswith("_") and get_annotations(value).get("return") == "str | None"
+    ]  # fmt: skip
+    assert len(checks) > 8
+    assert {f"check_{name}" for name in [*checks, "not_finite"]} <= ENGLISH.keys()
+
+
+def test_a_message_in_english_alone_is_marked_as_such(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    (run / "health.json").write_text(json.dumps([OVERFITTED]), encoding="utf-8")
+    (run / "samples/samples-000-percent.png").write_bytes(b"")
+    page = read(write_report(run, particles=1, limit=3))
+    assert '<span lang="ja">過学習</span>' in section(page, "findings")
+    assert "give --patience 5（英語）" in section(page, "findings")
+    assert re.search("Remove it.（英語）</span>", section(page, "frames"))
 
 
 # ---- charts
@@ -474,6 +692,20 @@ def test_a_picture_that_is_none_is_named(runs: Any, tmp_path: Path) -> None:
     Image.new("L", (9001, 9001)).save(run / "samples/samples-000-percent.png")
     frames = section(write_report(run, particles=1, limit=3).read_text(encoding="utf-8"), "frames")
     assert "9001 x 9001 pixels, too many" in frames
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights")
+def test_a_picture_that_is_a_link_keeps_no_other_section_from_the_page(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    (tmp_path / "private.png").write_bytes((run / "samples/samples-100-percent.png").read_bytes())
+    (run / "samples/samples-000-percent.png").unlink()
+    (run / "samples/samples-000-percent.png").symlink_to(tmp_path / "private.png")
+    page = read(write_report(run, particles=1, limit=3))
+    assert "samples-000-percent.png is a link, or no file. Remove it." in section(page, "frames")
+    assert "<img" not in section(page, "frames")
+    for name in ("losses", "reconstructions", "latent", "neighbors", "figures", "origin"):
+        assert "Not here: can" not in section(page, name)
+        assert re.search("<svg|<img|<table|<dl>", section(page, name))
 
 
 # ---- errors, and the command

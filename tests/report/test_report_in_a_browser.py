@@ -71,6 +71,25 @@ def test_a_page_is_silent_alone_and_fits_every_width(watch: Any, pages: dict[str
     assert watched.page.evaluate(broken) == 0
 
 
+@pytest.mark.parametrize("locale", ["en-US", "ja-JP"])
+def test_the_table_of_figures_is_read_whole_on_a_narrow_screen(watch: Any, pages: dict[str, Path], locale: str) -> None:
+    page = watch(pages["flat"], width=360, locale=locale).page
+    rows = page.locator("#figures tbody tr")
+    for i in range(rows.count()):
+        for box in [cell.bounding_box() for cell in rows.nth(i).locator("td").all()]:
+            assert box is None or (box["x"] >= 0 and box["x"] + box["width"] <= 360)
+    for width in (360, 1400):
+        page.set_viewport_size({"width": width, "height": 800})
+        lines = page.locator("#figures td.kind").evaluate_all(
+            """(cells) => cells.map((cell) => {
+                const range = document.createRange();
+                range.selectNodeContents(cell);
+                return new Set([...range.getClientRects()].map((box) => box.top)).size;
+            })"""
+        )
+        assert max(lines) == 1
+
+
 def test_the_language_follows_the_browser_and_the_switch(watch: Any, pages: dict[str, Path]) -> None:
     page = watch(pages["flat"], locale="ja-JP").page
     assert page.title() == "digits を学習した変分オートエンコーダ"
@@ -213,6 +232,9 @@ def test_in_print_all_pictures_are_there_and_no_controls(watch: Any, pages: dict
     assert page.locator(".frame:visible").count() == frames > 3
     assert page.locator(".switch:visible, .slider:visible, .controls:visible, nav:visible").count() == 0
     assert page.locator("#figures .full").first.is_visible()
+    page.set_viewport_size({"width": 680, "height": 800})  # A4 within its margins
+    wide = page.locator("#figures .wide")
+    assert wide.evaluate("(element) => element.scrollWidth <= element.clientWidth")
     assert page.pdf(format="A4")[:4] == b"%PDF"
 
 

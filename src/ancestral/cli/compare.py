@@ -31,7 +31,7 @@ class Compare:
     language: Literal["auto", "en", "ja"] = "auto"
     """Which language shows first; auto: that of the reader's browser. The page can be switched."""
     checkpoint: Literal["auto", "best", "last"] = "auto"
-    """Which weights a new evaluation takes. auto: the best by validation if there are any."""
+    """Which weights. auto: those of evaluation.json, or without it the best by validation if there are any."""
     model: Own = None
     """For new evaluations of runs with a model of your own: FILE.py:NAME, a model or a function that makes it."""
     device: str = "auto"
@@ -76,22 +76,25 @@ def in_words(comparison: Comparison) -> str:
     from ancestral.report.report import shown
 
     def cell(figure: Figure | None) -> str:
-        return (
-            "-"
-            if figure is None
-            else " ".join(shown(figure)[part] for part in ("value", "error", "unit")).replace("  ", " ")
-        )
+        if figure is None:
+            return "-"
+        numbers = shown(figure)
+        return " ".join(filter(None, (numbers["value"], numbers["error"], figure.unit)))
 
     parts = []
     for group in comparison.groups:
-        rows = [["", *(run.label for run in group)]]
+        rows = [["", "", *(run.label for run in group), ""]]
         for figures in table_of(group):
-            name = next(figure.name for figure in figures if figure)
-            rows.append([name, *map(cell, figures)])
+            first = next(figure for figure in figures if figure)
+            rows.append([first.name, first.kind, *map(cell, figures), first.estimator])
+        rows.append(["weights", "", *(run.weights for run in group), ""])
+        rows.append(["seed", "", *(str(run.figures[0].seed) for run in group), ""])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for name, *cells in rows:
-            aligned = (words.rjust(width) for words, width in zip(cells, widths[1:], strict=True))
-            parts.append("  ".join([name.ljust(widths[0]), *aligned]))
+        aligned = ("<", "<", *(">" for _ in group), "<")
+        parts += [
+            "  ".join(f"{words:{to}{width}}" for words, to, width in zip(row, aligned, widths, strict=True)).rstrip()
+            for row in rows
+        ]
         first = group[0].figures[0]
         parts.append(f"{first.likelihood}; {first.data}; sha256 {first.digest[:12]}\n")
     if comparison.reasons:

@@ -60,6 +60,7 @@ def main(words: Sequence[str]) -> int:
     record = {
         "run": str(run.path),
         "weights": run.which,
+        "weights_digest": run.digest,
         "shape": list(description(run).shape),
         "figures": [dataclasses.asdict(figure) for figure in figures],
     }

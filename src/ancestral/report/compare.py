@@ -21,7 +21,7 @@ from ancestral.report.pictures import frames
 from ancestral.report.report import check_evaluation, load_if_trained, shown, silent, title_of
 from ancestral.report.sections import Evaluation, Progress, figures_of
 from ancestral.report.story import Story, plain, read_story, shortened
-from ancestral.report.words import Text, say
+from ancestral.report.words import Text, known, say, untranslated
 from ancestral.runs import OWN
 from ancestral.training import RunFolder
 from ancestral.training.loop import choose_device
@@ -43,6 +43,8 @@ class Compared:
     figures: list[Figure]
     without: Text | None
     """Why there are no figures, if there are none."""
+    weights: str = ""
+    """Which weights the figures are of: ``best`` or ``last``."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,12 @@ def write_comparison(
     runs = []
     for path, config in zip(paths, configs, strict=True):
         story = read_story(RunFolder(path), config)
-        evaluation = Evaluation(particles, limit, seed)
+        evaluation = Evaluation(particles, limit, seed, which)
         found = _figures(story, evaluation, model, which, device, progress or silent)
-        without = found if isinstance(found, Text) else None
-        figures = [] if isinstance(found, Text) else found["figures"]
-        runs.append(Compared(str(path), story, figures, without))
+        if isinstance(found, Text):
+            runs.append(Compared(str(path), story, [], found))
+        else:
+            runs.append(Compared(str(path), story, found["figures"], None, found["weights"]))
     groups, reasons = comparable([run for run in runs if run.figures])
     write_page(_page(runs, groups, reasons), destination, language)
     return Comparison(destination, runs, groups, reasons)
@@ -127,7 +130,7 @@ def _figures(
         with torch.random.fork_rng():
             return figures_of(story, load, evaluation, progress)
     except AncestralError as error:
-        return Text(str(error), str(error))
+        return untranslated(str(error))
 
 
 # ---- what can be compared
@@ -152,8 +155,9 @@ def comparable(runs: Sequence[Compared]) -> tuple[list[list[Compared]], list[Tex
     for key in conditions(runs[0]) if len(groups) > 1 else ():
         values = [str(conditions(group[0])[key]) for group in groups]
         if len(set(values)) > 1:
-            distinct = [value[:12] if key == "digest" else value for value in dict.fromkeys(values)]
-            reasons.append(say("differs", what=say(f"key_{key}"), values=" / ".join(distinct)))
+            distinct = [known(value[:12] if key == "digest" else value) for value in dict.fromkeys(values)]
+            listed = Text(" / ".join(text.en for text in distinct), " / ".join(text.ja for text in distinct))
+            reasons.append(say("differs", what=say(f"key_{key}"), values=listed))
     return groups, reasons
 
 
@@ -181,18 +185,25 @@ def table_of(group: Sequence[Compared]) -> list[list[Figure | None]]:
     ]
 
 
-def _meaning(run: Compared, name: str) -> Hashable:
-    """What a loss of this name means: losses of two runs share a chart only if it is the same."""
+def meaning(run: Compared, name: str) -> dict[str, Hashable]:
+    """What decides the meaning of a loss of this name: losses of two runs share a chart only if all of it is the same.
+
+    A model of your own may compute anything under a name, so that its losses are never beside those of another run.
+    """
     config = run.story.config
     settings, prepared = config["settings"], config["data_settings"]
-    seen: list[Any] = [config["model"], config["data"], run.story.split("train", "digest")]
-    seen += [prepared.get("binarization"), prepared.get("dequantize"), settings.get("likelihood")]
-    seen += [settings.get("bound"), settings.get("particles") if settings.get("bound") == "iwae" else None]
+    seen: dict[str, Any] = {
+        "own": run.label if config["model"] == OWN else "",
+        "model": config["model"],
+        "data": config["data"],
+        "digest": run.story.split("train", "digest"),
+        "preparation": [prepared.get("binarization"), prepared.get("dequantize")],
+        "likelihood": settings.get("likelihood"),
+        "bound": [settings.get("bound"), settings.get("particles") if settings.get("bound") == "iwae" else None],
+    }
     if name == "loss":  # of validation, beta is 1 and the rest 0
-        seen += [settings.get("beta"), settings.get("kl_warmup"), settings.get("free_bits")]
-    if config["model"] == OWN:
-        seen.append(run.label)
-    return json.dumps(seen, default=str)
+        seen["weights"] = [settings.get("beta"), settings.get("kl_warmup"), settings.get("free_bits")]
+    return {key: json.dumps(value, default=str) for key, value in seen.items()}
 
 
 # ---- the page
@@ -200,7 +211,7 @@ def _meaning(run: Compared, name: str) -> Hashable:
 
 def _page(runs: list[Compared], groups: list[list[Compared]], reasons: list[Text]) -> dict[str, Any]:
     colors = {run.label: i % COLORS for i, run in enumerate(runs)}
-    charts, apart = _charts(runs, colors)
+    charts, apart, left_out = _charts(runs, colors)
     return {
         "kind": "comparison",
         "title": say("comparison_of", n=len(runs)),
@@ -209,6 +220,7 @@ def _page(runs: list[Compared], groups: list[list[Compared]], reasons: list[Text
         "differing": differing(runs),
         "losses": charts or say("no_rows"),
         "apart": apart,
+        "left_out": left_out,
         "samples": [_last_picture(run) for run in runs],
         "groups": [_table(group) for group in groups],
         "reasons": reasons,
@@ -243,13 +255,23 @@ def differing(runs: Sequence[Compared]) -> list[tuple[str, list[str]]]:
     return [(key, values) for key, values in lines if len(set(values)) > 1]
 
 
-def _charts(runs: Sequence[Compared], colors: dict[str, int]) -> tuple[list[dict[str, Any]], bool]:
-    """A chart for each named loss, more than one where it means different things; and whether that was so."""
-    charts, apart = [], False
-    names = list(dict.fromkeys(name for run in runs for name in run.story.scalars))
-    for name in sorted(names, key=lambda name: (name != "validation loss", name != "loss")):
-        groups = grouped((run for run in runs if name in run.story.scalars), lambda run: _meaning(run, name))  # noqa: B023
-        apart |= len(groups) > 1
+def _charts(runs: Sequence[Compared], colors: dict[str, int]) -> tuple[list[dict[str, Any]], Text | None, Text | None]:
+    """A chart for each named loss, more where it means different things: why that is so, and which are left out.
+
+    First come the validation loss and the loss of all runs, then what most runs have.
+    """
+    having = {name: [run for run in runs if name in run.story.scalars] for run in runs for name in run.story.scalars}
+    names = sorted(having, key=lambda name: (name != "validation loss", name != "loss", -len(having[name])))
+    charts: list[dict[str, Any]] = []
+    apart: set[str] = set()
+    left_out: list[str] = []
+    for name in names:
+        meanings = {run.label: meaning(run, name) for run in having[name]}
+        apart |= {key for key in meanings[having[name][0].label] if len({m[key] for m in meanings.values()}) > 1}
+        groups = grouped(having[name], lambda run: tuple(meanings[run.label].values()))  # noqa: B023
+        if len(charts) + len(groups) > CHARTS:
+            left_out.append(shortened(name, NAME))
+            continue
         for group in groups:
             lines = [
                 Line(shortened(run.label, NAME), run.story.scalars[name], colors[run.label], "validation" in name)
@@ -261,7 +283,13 @@ def _charts(runs: Sequence[Compared], colors: dict[str, int]) -> tuple[list[dict
                     epoch, value = run.story.best
                     marks.append(Mark(epoch, Text(f"{value:.4g}", f"{value:.4g}"), value))
             charts.append(drawn(Chart(title_of(name), lines, marks)))
-    return charts[:CHARTS], apart
+    reasons = [say(f"meaning_{key}") for key in meaning(runs[0], "loss") if key in apart]
+    what = Text(", ".join(reason.en for reason in reasons), "、".join(reason.ja for reason in reasons))
+    return (
+        charts,
+        say("charts_apart", what=what) if apart else None,
+        say("charts_left_out", names=", ".join(left_out)) if left_out else None,
+    )
 
 
 def _last_picture(run: Compared) -> dict[str, Any]:
@@ -269,7 +297,7 @@ def _last_picture(run: Compared) -> dict[str, Any]:
     try:
         found = frames(run.story)
     except AncestralError as error:
-        found = Text(str(error), str(error))
+        found = untranslated(str(error))
     if isinstance(found, Text):
         return {"label": run.label, "missing": found}
     last = next((frame for frame in reversed(found) if frame["samples"]), None)
@@ -289,12 +317,14 @@ def _table(group: Sequence[Compared]) -> dict[str, Any]:
     first = group[0].figures[0]
     lines = []
     for figures in table_of(group):
-        known = next(figure for figure in figures if figure is not None)
-        lines.append({"about": shown(known), "cells": [figure and shown(figure) for figure in figures]})
+        one = next(figure for figure in figures if figure is not None)
+        lines.append({"about": shown(one), "cells": [figure and shown(figure) for figure in figures]})
     return {
         "labels": [run.label for run in group],
+        "weights": [run.weights for run in group],
+        "seeds": [run.figures[0].seed for run in group],
         "lines": lines,
-        "data": first.data,
+        "data": known(first.data),
         "digest": first.digest,
         "likelihood": first.likelihood,
     }

@@ -81,8 +81,10 @@ def _frame(path: Path) -> str:
     """A picture of the run folder, decoded and encoded anew.
 
     Raises:
-        AncestralError: it is no PNG, or far larger than training makes them.
+        AncestralError: it is no PNG, far larger than training makes them, a link, or no file.
     """
+    if path.is_symlink() or not path.is_file():
+        raise AncestralError(f"the picture {path} is a link, or no file. Remove it.")
     try:
         with Image.open(path, formats=("PNG",)) as image:
             if image.width * image.height > PICTURE_PIXELS:

@@ -7,18 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from ancestral.evaluation import Figure
+from ancestral.report.story import plain
 from ancestral.report.words import Text, say
 
 
 @dataclass(frozen=True)
 class Published:
-    """An estimate of log p(x) on the MNIST test images, in nats, and how it came about."""
+    """A figure of log p(x) on the MNIST test images, in nats, and how it came about."""
 
     value: float
+    kind: str
+    estimator: str
     active_units: int
     source: str
     passes: int
     batch: int
+    optimizer: Mapping[str, object]
+    schedule: Mapping[str, object]
+    """As in :class:`ancestral.configs.TrainingConfig`."""
     train_rows: int
     test_rows: int
     particles: int
@@ -41,7 +47,11 @@ _ONE_LAYER = {
 
 
 def _burda(value: float, active_units: int) -> Published:
-    return Published(value, active_units, "Burda et al., 2016, table 1", 3280, 20, 60_000, 10_000, 5000)
+    return Published(
+        value, "lower bound", "importance-weighted, 5000 particles from q", active_units, "Burda et al., 2016, table 1",
+        3280, 20, {"optimizer": "adam", "epsilon": 1e-4}, {"learning_rate": 1e-3, "schedule": "iwae"},
+        60_000, 10_000, 5000,
+    )  # fmt: skip
 
 
 _BOUNDS = {
@@ -74,15 +84,19 @@ def published_for(config: Mapping[str, Any], figure: Figure) -> Published | None
 
 
 def differences(
-    published: Published, figure: Figure, passes: float, batch: object, train_rows: int | None
+    published: Published, figure: Figure, passes: float, training: Mapping[str, Any], train_rows: int | None
 ) -> list[Text]:
     """What differs between a published figure and that of a run, in words; at least the draws of the test images do."""
-    texts = []
+    texts, batch = [], training.get("batch_size")
     if round(passes, 1) != published.passes or batch != published.batch:
         texts.append(
             say("differ_passes", passes=f"{published.passes:,}", batch=published.batch, own=f"{passes:,.4g}",
                 own_batch=batch)
         )  # fmt: skip
+    for key, theirs in (("differ_optimizer", published.optimizer), ("differ_schedule", published.schedule)):
+        ours = {name: training.get(name) for name in theirs}
+        if ours != theirs:
+            texts.append(say(key, published=_settings(theirs), own=_settings(ours)))
     if train_rows is not None and train_rows != published.train_rows:
         texts.append(say("differ_train", rows=f"{published.train_rows:,}", own=f"{train_rows:,}"))
     if figure.particles != published.particles:
@@ -90,3 +104,8 @@ def differences(
     if figure.datapoints != published.test_rows:
         texts.append(say("differ_rows", rows=f"{published.test_rows:,}", own=f"{figure.datapoints:,}"))
     return [*texts, say("differ_draws")]
+
+
+def _settings(values: Mapping[str, object]) -> str:
+    """Settings by name, as they would be typed."""
+    return ", ".join(f"{name} {plain(value)}" for name, value in values.items())

@@ -25,13 +25,15 @@ from ancestral.report.sections import (
     Progress,
     columns,
     figures_of,
+    generalization,
     latent,
     manifold,
     neighbors,
     reconstructions,
+    worse_than_uniform,
 )
 from ancestral.report.story import Story, command_of, plain, read_story, shortened
-from ancestral.report.words import Text, counted, duration, joined, say
+from ancestral.report.words import ENGLISH, Text, counted, duration, joined, known, say, untranslated
 from ancestral.runs import Run, load
 from ancestral.training import RunFolder
 from ancestral.training.checkpoint import has_checkpoint
@@ -54,8 +56,8 @@ def write_report(
 ) -> Path:
     """Write the report of a run, one self-contained HTML page of less than 2 MB in English and Japanese.
 
-    Figures are those of evaluation.json; without one, or where ``particles`` or ``limit`` are given, the run is
-    evaluated on the way. The random stream outside is left as it was.
+    Figures are those of evaluation.json; without one, where it is of other weights, or where ``particles`` or ``limit``
+    are given, the run is evaluated on the way. The random stream outside is left as it was.
 
     Args:
         path: the run folder.
@@ -81,7 +83,7 @@ def write_report(
     with torch.random.fork_rng():
         run = load_if_trained(folder, model, data, which, device)
         torch.manual_seed(seed)
-        page = _page(folder, config, run, Evaluation(particles, limit, seed), flags, progress or silent)
+        page = _page(folder, config, run, Evaluation(particles, limit, seed, which), flags, progress or silent)
     return write_page(page, destination, language)
 
 
@@ -111,30 +113,38 @@ def _page(
     folder: RunFolder, config: dict[str, Any], run: Run | None, evaluation: Evaluation, flags: str, progress: Progress
 ) -> dict[str, Any]:
     story = read_story(folder, config)
-    sections: dict[str, Any] = {"frames": _or_why(lambda: frames(story)), "losses": losses(story)}
     images = is_image(config["description"].get("shape", ()))
+    no_frames = joined(say("no_frames_table"), say("see_columns"))
+    sections: dict[str, Any] = {
+        "frames": _or_why(lambda: frames(story)) if images else no_frames, "losses": losses(story)
+    }  # fmt: skip
     asked: dict[str, Callable[[Run], Any]] = {
         "reconstructions": (lambda run: reconstructions(run, progress)) if images else columns,
         "latent": latent,
         "manifold": manifold,
         "neighbors": neighbors,
+        "generalization": generalization,
     }
     sections["figures"] = _or_why(lambda: figures_of(story, lambda: run, evaluation, progress))
     for i, (name, section) in enumerate(asked.items()):
         progress(name, i, len(asked))
         sections[name] = say("no_weights") if run is None else _or_why(partial(section, run))
-    figures = sections["figures"]
+    figures, wrong = sections["figures"], {}
     if not isinstance(figures, Text):
-        figures["rows"] = [_row(story, figure) for figure in figures["figures"]]
+        wrong = worse_than_uniform(figures["figures"], config["description"])
+        figures["rows"] = [figure_row(story, figure) for figure in figures["figures"]]
+    for name in ("generalization", "neighbors"):
+        if not isinstance(sections[name], Text):
+            wrong |= sections[name]["wrong"]
     here = shlex.quote(str(folder.path)) + (f" {flags}" if flags else "")
     return {
         "kind": "report",
         "images": images,
         "title": story.title,
         "place": str(folder.path),
-        "verdict": verdict(story, run, sections["latent"], figures, here),
-        "findings": [_finding(entry) for entry in story.findings],
-        "notes": [] if run is None else run.notes,
+        "verdict": verdict(story, run, sections["latent"], figures, wrong, here),
+        "findings": [_finding(story, entry) for entry in story.findings],
+        "notes": [] if run is None else [untranslated(note) for note in run.notes],
         "evaluate": f"ancestral evaluate {here} --particles 5000",
         "origin": origin(story, run),
         **sections,
@@ -146,17 +156,26 @@ def _or_why(section: Callable[[], Any]) -> Any:
     try:
         return section()
     except AncestralError as error:
-        return Text(str(error), str(error))
+        return untranslated(str(error))
 
 
-def _finding(entry: Mapping[str, Any]) -> dict[str, str]:
+def _finding(story: Story, entry: Mapping[str, Any]) -> dict[str, Any]:
     """One line of health.json, as text."""
-    epoch = finite(entry.get("epoch"))
+    epoch, check = finite(entry.get("epoch")), shortened(str(entry.get("check", "")), 60)
     return {
-        "check": shortened(str(entry.get("check", "")), 60),
+        "check": say(f"check_{check}") if f"check_{check}" in ENGLISH else check,
         "epoch": "" if epoch is None else f"{epoch:.3g}",
-        "message": shortened(str(entry.get("message", "")), 1000),
-    }
+        "message": untranslated(shortened(str(entry.get("message", "")), 1000)),
+        "later": say("finding_later", value=f"{story.best[1]:.4g}", epoch=f"{story.best[0]:.3g}")
+        if story.best is not None and not holds(story, entry) else None,
+    }  # fmt: skip
+
+
+def holds(story: Story, entry: Mapping[str, Any]) -> bool:
+    """Whether what training noticed is still so: a loss whose best came later was neither lost nor overfitted."""
+    epoch = finite(entry.get("epoch"))
+    of_loss = entry.get("check") in ("overfitting", "loss_spike")
+    return not of_loss or epoch is None or story.best is None or story.best[0] <= epoch
 
 
 def losses(story: Story) -> list[dict[str, Any]] | Text:
@@ -197,9 +216,13 @@ def marks_of(story: Story, lines: Sequence[Line]) -> list[Mark]:
 
 
 def verdict(
-    story: Story, run: Run | None, latents: dict[str, Any] | Text, figures: dict[str, Any] | Text, here: str
-) -> dict[str, Any]:
-    """In words: what was trained on what, how it ended, and whether to trust it; and the command to type next."""
+    story: Story, run: Run | None, latents: dict[str, Any] | Text, figures: dict[str, Any] | Text,
+    wrong: Mapping[str, Text], here: str,
+) -> dict[str, Any]:  # fmt: skip
+    """In words: what was trained on what, how it ended, and whether to trust it; and the command to type next.
+
+    ``wrong`` is what the sections found, by name: see :data:`WRONG`.
+    """
     description = story.config["description"]
     rows = finite(story.split("train", "rows"))
     likelihood: Text | str = ""
@@ -213,37 +236,44 @@ def verdict(
             likelihood=likelihood),
         how_it_ended(story),
     ]  # fmt: skip
+    standing = [str(entry.get("check", "")) for entry in story.findings if holds(story, entry)]
     going = "none"
     if story.best is not None:
         epoch, value = story.best
         sentences.append(say("best_validation", value=f"{value:.4g}", epoch=f"{epoch:.3g}"))
-        going = tendency(story.validation)
-        sentences.append(say(f"validation_{going}", value=f"{story.validation[-1][1]:.4g}"))
+        going = "rising" if "overfitting" in standing else tendency(story.validation)
+        longer = "_still" if going == "falling" and (standing or wrong) else ""
+        sentences.append(say(f"validation_{going}{longer}", value=f"{story.validation[-1][1]:.4g}"))
     elif story.scalars:
         sentences.append(say("game" if story.config["model"] == "gan" else "no_validation"))
     sentences += _discriminator(story)
     collapsed = False
     if not isinstance(figures, Text):
-        bound = next((f for f in figures["figures"] if f.name == "log p(x)" and f.kind == "lower bound"), None)
+        bound = next((f for f in figures["figures"] if f.name.startswith("log p(") and f.kind == "lower bound"), None)
         if bound is not None and bound.standard_error is not None:
             parts = bound.data.split(", ")
             split = parts[1] if len(parts) > 1 and parts[1] in ("test", "validation", "train") else "test"
             sentences.append(
-                say("bound", rows=counted(bound.datapoints, "row"), split=say(f"split_{split}"),
+                say("bound", rows=counted(bound.datapoints, "row"), split=say(f"split_{split}"), quantity=bound.name,
                     value=f"{bound.value:.2f}", error=f"{bound.standard_error:.2f}",
                     particles=counted(bound.particles, "particle"))
             )  # fmt: skip
+            note = bound.data.partition(" (")[2].removesuffix(")")
+            if note:
+                sentences.append(say("data_note", note=known(note)))
     if not isinstance(latents, Text):
         for variable in latents["variables"]:
             sentences.append(
                 say("active_units", active=variable["active"], units=variable["count"], name=variable["name"])
             )
         collapsed = not any(variable["active"] for variable in latents["variables"])
+    sentences += [wrong[name] for name in WRONG if name in wrong]
     if story.findings:
-        sentences.append(say("finding_one" if len(story.findings) == 1 else "finding_many", n=len(story.findings)))
-    level, trust = _trust(story, run, going, collapsed)
+        count = len(standing)
+        sentences.append(say({0: "finding_past", 1: "finding_one"}.get(count, "finding_many"), n=count))
+    level, trust = _trust(story, run, going, collapsed, wrong, standing)
     return {"level": level, "word": say(f"level_{level}"), "words": joined(*sentences), "trust": say(trust),
-            "next": _next_command(story, going, collapsed, figures, here)}  # fmt: skip
+            "next": _next_command(story, going, collapsed, wrong, standing, figures, here)}  # fmt: skip
 
 
 def how_it_ended(story: Story) -> Text:
@@ -260,7 +290,7 @@ def how_it_ended(story: Story) -> Text:
         return say("ended_early", epochs=epochs, validations=validations, **words)
     if story.finished.startswith("all "):
         return say("ended_all", epochs=planned, **words)
-    return say("ended_other", epochs=epochs, finished=story.finished, **words)
+    return say("ended_other", epochs=epochs, finished=untranslated(story.finished), **words)
 
 
 def _discriminator(story: Story) -> list[Text]:
@@ -274,7 +304,13 @@ def _discriminator(story: Story) -> list[Text]:
     return [say("discriminator", data=shares[0], samples=shares[1])] if len(shares) == 2 else []
 
 
-def _trust(story: Story, run: Run | None, going: str, collapsed: bool) -> tuple[str, str]:
+WRONG = {"memorized": "bad", "uniform": "bad", "alike": "bad", "near": "bad", "far": "care"}
+"""What a section can find wrong with a model, the worst first, and the level that the verdict then has."""
+
+
+def _trust(
+    story: Story, run: Run | None, going: str, collapsed: bool, wrong: Mapping[str, Text], standing: Sequence[str]
+) -> tuple[str, str]:
     """How far the model can be trusted: a level, and the key of the sentence that says why."""
     if run is None:
         return "bad", "trust_no_weights"
@@ -282,7 +318,10 @@ def _trust(story: Story, run: Run | None, going: str, collapsed: bool) -> tuple[
         return "bad", "trust_collapsed"
     if story.ending == "not":
         return "care", "trust_unfinished"
-    if story.findings:
+    worst = next((name for name in WRONG if name in wrong), None)
+    if worst is not None:
+        return WRONG[worst], f"trust_{worst}"
+    if standing:
         return "care", "trust_findings"
     if story.config["model"] == "gan":
         return "care", "trust_game"
@@ -293,15 +332,23 @@ def _trust(story: Story, run: Run | None, going: str, collapsed: bool) -> tuple[
     return "good", "trust_rising" if going == "rising" else "trust_good"
 
 
-def _next_command(story: Story, going: str, collapsed: bool, figures: dict[str, Any] | Text, here: str) -> str:
+def _next_command(
+    story: Story, going: str, collapsed: bool, wrong: Mapping[str, Text], standing: Sequence[str],
+    figures: dict[str, Any] | Text, here: str,
+) -> str:  # fmt: skip
     """The command that helps most now."""
     if story.ending in ("none", "not"):
         return f"ancestral resume {here}"
     words, ours = command_of(story)
-    if collapsed and ours and story.setting("kl_warmup") == 0 and story.setting("bound") == "elbo":
-        return shlex.join(_again(words, "--kl-warmup", "10"))
-    if going == "falling" and not story.stopped_early and ours and words[1:2] == ["train"]:
-        return shlex.join(_again(words, "--epochs", f"{2 * story.planned:g}"))
+    if ours and words[1:2] == ["train"]:
+        if collapsed and story.setting("kl_warmup") == 0 and story.setting("bound") == "elbo":
+            return shlex.join(_again(words, "--kl-warmup", "10"))
+        if "overfitting" in standing:
+            return shlex.join(_again(words, "--patience", "5"))
+        if "memorized" in wrong and story.planned >= 2:
+            return shlex.join(_again(words, "--epochs", f"{story.planned // 2:g}"))
+        if going == "falling" and not story.stopped_early and not wrong and not standing:
+            return shlex.join(_again(words, "--epochs", f"{2 * story.planned:g}"))
     if not isinstance(figures, Text) and not figures["stored"]:
         return f"ancestral evaluate {here} --particles 5000"
     ending = "png" if is_image(story.config["description"].get("shape", ())) else "csv"
@@ -318,36 +365,45 @@ def _again(words: Sequence[str], flag: str, value: str) -> list[str]:
     return [*kept, flag, value]
 
 
-def _row(story: Story, figure: Figure) -> dict[str, Any]:
+def figure_row(story: Story, figure: Figure) -> dict[str, Any]:
     """A line of the table of figures."""
     published = published_for(story.config, figure)
     beside = None
     if published is not None:
-        rows, batch = finite(story.split("train", "rows")), story.config["training"].get("batch_size")
-        units = say("published_units", units=published.active_units)
+        rows = finite(story.split("train", "rows"))
         beside = {
-            "words": say("published_at", value=f"{published.value:.2f}", units=units, source=published.source),
-            "differences": differences(published, figure, story.epoch, batch, None if rows is None else int(rows)),
-        }
+            "words": say(
+                "published_at", value=f"{published.value:.2f}", source=published.source,
+                kind=kind_of(published.kind), estimator=known(published.estimator),
+                units=say("published_units", units=published.active_units),
+            ),
+            "differences": differences(
+                published, figure, story.epoch, story.config["training"], None if rows is None else int(rows)
+            ),
+        }  # fmt: skip
     return {**shown(figure), "published": beside}
 
 
 def shown(figure: Figure) -> dict[str, Any]:
     """A figure with its numbers as they are printed."""
     exact = figure.unit not in ("nats", "bits")
-    kinds = ("exact", "lower bound", "upper bound", "estimate", "part of a bound")
     return {
-        "name": figure.name,
+        "name": known(figure.name),
         "value": f"{figure.value:g}" if exact else f"{figure.value:.4f}",
         "error": "" if figure.standard_error is None else f"± {figure.standard_error:.4f}",
-        "unit": figure.unit,
-        "kind": say(f"kind_{figure.kind}") if figure.kind in kinds else figure.kind,
-        "estimator": figure.estimator,
+        "unit": known(figure.unit),
+        "kind": kind_of(figure.kind),
+        "estimator": known(figure.estimator),
         "likelihood": figure.likelihood,
-        "data": figure.data,
+        "data": known(figure.data),
         "digest": figure.digest,
         "seed": figure.seed,
     }
+
+
+def kind_of(kind: str) -> Text:
+    """The kind of a figure; of a stranger's file, as it is there."""
+    return say(f"kind_{kind}") if f"kind_{kind}" in ENGLISH else Text(kind, kind)
 
 
 def origin(story: Story, run: Run | None) -> dict[str, Any]:

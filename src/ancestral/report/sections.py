@@ -5,9 +5,10 @@ Each gives what the template shows, or a ``Text`` that says why there is nothing
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +26,10 @@ from ancestral.evaluation import Figure, activity, bounds, latent_grid, nearest_
 from ancestral.models import LatentVariableModel
 from ancestral.models.contract import CanReconstruct, CanSample
 from ancestral.models.latent_variable import ACTIVE, divergence_per_unit
+from ancestral.objectives.iwae import Bounds
 from ancestral.report.charts import ticks
 from ancestral.report.pictures import MANIFOLD_BYTES, SPRITE_BYTES, is_image, mosaic, picture, thumbnail
-from ancestral.report.story import BARS, Story, read_figures, shortened
+from ancestral.report.story import BARS, Story, digests_of, read_figures, shortened
 from ancestral.report.words import Text, counted, joined, say
 from ancestral.runs import Run
 
@@ -39,6 +41,13 @@ MAPPED = 400
 """Rows on the map of the latent space."""
 NEIGHBORS, DRAWS = 16, 100
 """Samples shown beside their nearest training rows, and draws whose distances are compared."""
+NEAR, FAR = 0.5, 2.0
+"""Times the distance of new data from their nearest training rows: nearer is too near, farther is far off the data."""
+ALIKE = 0.5
+"""Times the distance of two rows of data: draws that lie nearer to each other are too much alike."""
+COMPARED, ENOUGH, TAIL = 100, 10, 0.05
+"""Rows of the training and of the held-out data whose log p(x) is compared; how many of each are enough to judge by;
+and the part of the training rows below which half of the held-out ones must not lie."""
 MANIFOLD = 15
 """Steps of the grid over a 2-D latent space along each axis."""
 MAP = 400.0
@@ -54,6 +63,8 @@ class Evaluation:
     particles: int | None
     limit: int | None
     seed: int
+    which: str = "auto"
+    """The weights that are asked for, ``best`` or ``last``; ``auto`` leaves evaluation.json its say."""
 
     @property
     def asked(self) -> bool:
@@ -75,13 +86,13 @@ def figures_of(
     story: Story, load_run: Callable[[], Run | None], evaluation: Evaluation, progress: Progress
 ) -> dict[str, Any] | Text:
     """The figures of evaluation.json, or new ones of the run, which is then loaded; and whence they come, in words."""
-    path, stale = story.folder.path / "evaluation.json", False
-    if not evaluation.asked and path.exists():
-        figures, weights = read_figures(story.folder)
-        written = [story.folder.checkpoint(name) / "state.json" for name in ("best", "last")]
-        stale = any(file.exists() and file.stat().st_mtime > path.stat().st_mtime for file in written)
-        if figures and not stale:
-            return {"figures": figures, "note": say("figures_stored", weights=weights), "stored": True}
+    stale = False
+    if not evaluation.asked:
+        figures, weights, digest = read_figures(story.folder)
+        stale = bool(figures) and digest not in digests_of(story.folder, weights)
+        if figures and not stale and evaluation.which in ("auto", weights):
+            note = say("figures_stored", weights=weights)
+            return {"figures": figures, "weights": weights, "note": note, "stored": True}
     run = load_run()
     if run is None:
         return say("no_weights")
@@ -95,7 +106,7 @@ def figures_of(
         weights=run.which, seconds=f"{time.monotonic() - started:.0f}",
     )  # fmt: skip
     note = joined(say("figures_stale"), note) if stale else note
-    return {"figures": figures, "note": note, "stored": False}
+    return {"figures": figures, "weights": run.which, "note": note, "stored": False}
 
 
 def held_out(data: Dataset) -> SplitName:
@@ -106,7 +117,7 @@ def held_out(data: Dataset) -> SplitName:
 
 @dataclass(frozen=True)
 class Held:
-    """Rows spread evenly over the held-out split."""
+    """Rows spread evenly over a split."""
 
     data: Dataset
     split: SplitName
@@ -123,10 +134,10 @@ class Held:
         return counted(len(self.x), "row")
 
 
-def take(run: Run, most: int) -> Held:
-    """Up to so many held-out rows, on the model's device."""
+def take(run: Run, most: int, split: SplitName | None = None) -> Held:
+    """Up to so many rows of a split, by default the held-out one, on the model's device."""
     data = run.data
-    split = held_out(data)
+    split = split or held_out(data)
     part = getattr(data, split)
     index = np.linspace(0, len(part) - 1, min(most, len(part))).round().astype(np.int64)
     device = next((parameter.device for parameter in run.model.parameters()), torch.device("cpu"))
@@ -143,11 +154,9 @@ def reconstructions(run: Run, progress: Progress) -> dict[str, Any] | Text:
         return say("no_density")
     held = take(run, RANKED)
     values = []
-    for begin in range(0, len(held.x), 50):
-        part = slice(begin, begin + 50)
-        y = None if held.y is None else held.y[part]
-        values.append(bounds(model, held.x[part], RECONSTRUCTION_PARTICLES, y).log_likelihood.cpu())
-        progress("reconstructions", begin + len(values[-1]), len(held.x))
+    for found in _bounds(model, held):
+        values.append(found.log_likelihood.cpu())
+        progress("reconstructions", sum(map(len, values)), len(held.x))
     likelihood = torch.cat(values)
     order = likelihood.argsort(descending=True)
     n = len(order)
@@ -174,6 +183,13 @@ def reconstructions(run: Run, progress: Progress) -> dict[str, Any] | Text:
         particles=counted(RECONSTRUCTION_PARTICLES, "particle"),
     )  # fmt: skip
     return {"about": about, "groups": groups, "side": _side(held.x.shape[2:])}
+
+
+def _bounds(model: LatentVariableModel, held: Held) -> Iterator[Bounds]:
+    """The bounds of some rows, a few at a time."""
+    for begin in range(0, len(held.x), 50):
+        part = slice(begin, begin + 50)
+        yield bounds(model, held.x[part], RECONSTRUCTION_PARTICLES, None if held.y is None else held.y[part])
 
 
 def _side(shape: Sequence[int]) -> int:
@@ -341,38 +357,81 @@ def manifold(run: Run) -> dict[str, Any] | Text:
 
 
 def neighbors(run: Run) -> dict[str, Any] | Text:
-    """Samples beside their nearest training rows, and whether samples lie nearer to them than new data do."""
+    """Samples beside their nearest training rows; and what is wrong where they lie too near, too far or together.
+
+    A draw from p(x | z) is noisy, so that one around a training row can lie as far from it as new data do: where the
+    means of p(x | z) are known, they are measured too.
+    """
     model = run.model
     if not isinstance(model, CanSample):
         return say("no_density")
     images = is_image(run.config["description"]["shape"])
     held = take(run, DRAWS)
     draws = model.sample(DRAWS).cpu()
-    shown = draws[:0]
-    as_mean = False
-    if images:
-        try:
-            shown, as_mean = model.sample(NEIGHBORS, mean=True).cpu(), isinstance(model, LatentVariableModel)
-        except AncestralError:  # no mean in closed form
-            shown = draws[:NEIGHBORS]
-    nearest_rows, distance = nearest_training_rows(torch.cat([shown, draws, held.x.cpu()]), held.data)
+    means = draws[:0]
+    if isinstance(model, LatentVariableModel):
+        with contextlib.suppress(AncestralError):  # no mean in closed form
+            means = model.sample(DRAWS, mean=True).cpu()
+    shown = (means if len(means) else draws)[: NEIGHBORS if images else 0]
+    nearest_rows, of_shown = nearest_training_rows(shown, held.data)
     rows = [
         {
             "pair": [thumbnail(shown[i]), thumbnail(nearest_rows[i])],
-            "alt": say("sample_and_nearest", distance=f"{distance[i]:.2f}"),
-            "words": Text(*[f"{distance[i]:.2f}"] * 2),
+            "alt": say("sample_and_nearest", distance=f"{of_shown[i]:.2f}"),
+            "words": Text(*[f"{of_shown[i]:.2f}"] * 2),
         }
         for i in range(len(shown))
     ]
     notes = [say("neighbors_help") if images else say("neighbors_table")]
-    if as_mean:
+    if images and len(means):
         notes.append(say("neighbors_mean"))
+    wrong: dict[str, Text] = {}
     if held.split != "train":
-        of_draws = distance[len(shown) : len(shown) + DRAWS].median().item()
-        of_held = distance[len(shown) + DRAWS :].median().item()
+        asked = (draws, means if len(means) else draws, held.x)
+        of_draws, of_means, of_held = (nearest_training_rows(x, held.data)[1].median().item() for x in asked)
+        words = {"samples": f"{of_draws:.3g}", "held": f"{of_held:.3g}"}
+        beside = say("neighbors_means", means=f"{of_means:.3g}") if len(means) else Text("", "")
         notes.append(
-            say("neighbors_distance", samples=f"{of_draws:.3g}", held=f"{of_held:.3g}", rows=held.count,
-                split=held.split_words)
-        )  # fmt: skip
-        notes.append(say("neighbors_near" if of_draws < of_held / 2 else "neighbors_far"))
-    return {"about": joined(*notes), "rows": rows, "side": _side(shown.shape[2:]) if images else 0}
+            say("neighbors_distance", draws=DRAWS, means=beside, rows=held.count, split=held.split_words, **words)
+        )
+        notes.append(say("neighbors_far_from_proof"))
+        if min(of_draws, of_means) < NEAR * of_held:
+            wrong["near"] = say("near")
+        if min(of_draws, of_means) > FAR * of_held > 0:
+            wrong["far"] = say("far", **words | {"samples": f"{min(of_draws, of_means):.3g}"})
+    apart, of_data = (torch.pdist(x.flatten(1).float().cpu()).median().item() for x in (draws, held.x))
+    words = {"samples": f"{apart:.3g}", "data": f"{of_data:.3g}"}
+    notes.append(say("neighbors_variety", split=held.split_words, **words))
+    if apart < ALIKE * of_data:
+        wrong["alike"] = say("alike", **words)
+    return {"about": joined(*notes), "rows": rows, "wrong": wrong, "side": _side(shown.shape[2:]) if images else 0}
+
+
+def generalization(run: Run) -> dict[str, Any] | Text:
+    """log p(x) of training rows beside that of held-out rows; and what is wrong where they have little in common."""
+    model, held = run.model, take(run, COMPARED)
+    if not isinstance(model, LatentVariableModel):
+        return say("no_density")
+    if held.split == "train":
+        return say("no_held_out")
+    train = take(run, COMPARED, "train")
+    of_train, of_held = (torch.cat([found.log_prob.cpu() for found in _bounds(model, rows)]) for rows in (train, held))
+    words = {
+        "held": held.count, "split": held.split_words, "held_median": f"{of_held.median().item():.4g}",
+        "train": train.count, "train_median": f"{of_train.median().item():.4g}",
+    }  # fmt: skip
+    enough = min(len(of_train), len(of_held)) >= ENOUGH
+    wrong = {"memorized": say("memorized", **words)} if enough and of_held.median() < of_train.quantile(TAIL) else {}
+    particles = counted(RECONSTRUCTION_PARTICLES, "particle")
+    return {"about": say("neighbors_density", particles=particles, **words), "wrong": wrong}
+
+
+def worse_than_uniform(figures: Sequence[Figure], description: Mapping[str, Any]) -> dict[str, Text]:
+    """What is wrong where bits per dimension are more than a uniform guess over the levels of each value needs."""
+    levels = 2 if description.get("kind") == "binary" else description.get("levels")
+    bits = next((figure.value for figure in figures if figure.unit == "bits"), None)
+    if bits is None or not isinstance(levels, int) or levels < 2 or bits <= math.log2(levels):
+        return {}
+    # Of dequantized data log p(x) is a density on [0, 1] in each dimension, where the uniform one is 1.
+    dimensions = 0 if description.get("kind") == "continuous" else math.prod(description["shape"])
+    return {"uniform": say("uniform", levels=levels, value=f"{-dimensions * math.log(levels):.4g}")}

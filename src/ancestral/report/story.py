@@ -141,8 +141,8 @@ def read_metrics(folder: RunFolder) -> dict[str, Points]:
     return scalars_of(islice(folder.metrics(), METRICS_ROWS))
 
 
-def read_figures(folder: RunFolder) -> tuple[list[Figure], str]:
-    """The figures of evaluation.json, and which weights they are of; none if it is absent.
+def read_figures(folder: RunFolder) -> tuple[list[Figure], str, str]:
+    """The figures of evaluation.json, which weights they are of and the digest of those; none if it is absent.
 
     Raises:
         AncestralError: it is not as ``evaluate`` writes it.
@@ -150,12 +150,24 @@ def read_figures(folder: RunFolder) -> tuple[list[Figure], str]:
     path = folder.path / "evaluation.json"
     record = read_json(path)
     if record is None:
-        return [], ""
+        return [], "", ""
     try:
         figures = [_figure(entry) for entry in record["figures"][:BARS]]
-        return figures, str(record["weights"])[:20]
-    except (KeyError, TypeError, ValueError):
+        return figures, str(record["weights"])[:20], str(record.get("weights_digest", ""))[:64]
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise AncestralError(f"{path} is not as it was written. Make it anew, with `ancestral evaluate`.") from None
+
+
+def digests_of(folder: RunFolder, which: str) -> list[str]:
+    """The digests of the files of a checkpoint, ``best`` or ``last``, or of the one before where it is missing."""
+    if which not in ("best", "last"):
+        return []
+    for place in (folder.checkpoint(which), folder.checkpoint(f"{which}.old")):
+        state = read_json(place / "state.json")
+        if state is not None:
+            digests = state.get("digests") if isinstance(state, dict) else None
+            return [str(digest) for digest in digests.values()] if isinstance(digests, dict) else []
+    return []
 
 
 def _figure(entry: Mapping[str, Any]) -> Figure:

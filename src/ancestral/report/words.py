@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 ENGLISH = {
@@ -56,20 +57,37 @@ ENGLISH = {
     "validation_rising": "After that validation rose, to {value} nats, while training went on: the last weights are "
     "overfitted, the best ones are not.",
     "validation_falling": "It was still falling at the end, so longer training would help.",
+    "validation_falling_still": "It was still falling at the end.",
     "validation_flat": "At the end it no longer changed by more than it wavers.",
     "validation_short": "There are too few validations to say where it was going.",
     "no_validation": "No rows were held out for validation, so nothing tells whether it overfits or when to stop.",
     "game": "A game has no validation loss: neither player's loss says how good the samples are.",
     "discriminator": "Over the last tenth of training the discriminator was right about {data} of the data and "
     "{samples} of the samples.",
-    "bound": "On {rows} of the {split} data log p(x) is at least {value} ± {error} nats ({particles}).",
+    "bound": "On {rows} of the {split} data {quantity} is at least {value} ± {error} nats ({particles}).",
+    "data_note": "Of the data: {note}.",
+    "uniform": "A uniform guess over the {levels} levels of each value would give {value} nats.",
+    "memorized": "Half of {held} of the {split} data, with a log p(x) of {held_median} nats or less, are less likely "
+    "under it than 95 % of {train} of the training data, whose median is {train_median} nats.",
+    "near": "Its samples lie far nearer to the training data than new data do.",
+    "alike": "Its samples are much more alike than data are: two of them are {samples} apart, two rows of the data "
+    "{data} (medians).",
+    "far": "Its samples lie far off the data: {samples} from the nearest training row, where new data lie {held} from "
+    "it (medians).",
     "active_units": "{active} of {units} units of {name} are active.",
+    "finding_past": "What looked wrong on the way no longer holds; see below.",
     "finding_one": "Training noticed something that looked wrong; see below.",
     "finding_many": "Training noticed {n} things that looked wrong; see below.",
     "trust_no_weights": "There are no trained weights, so there is nothing to trust yet.",
     "trust_unfinished": "What is shown is of an unfinished run and will change.",
     "trust_collapsed": "No latent unit carries anything about the data: the posterior has collapsed, and the model "
     "ignores its latent variables. Don't use its latent space.",
+    "trust_uniform": "On new data its bound is below that of a uniform guess: don't use it.",
+    "trust_memorized": "It has learned the training data by heart, and says little of new data. Train it on more data, "
+    "for fewer epochs, or with a smaller network.",
+    "trust_near": "It may be repeating the training data. Look at its samples beside their nearest training rows.",
+    "trust_alike": "Its samples have little of the variety of the data: the mode has collapsed. Don't use them.",
+    "trust_far": "Its samples are unlike the data, so don't use them as if they were data.",
     "trust_findings": "Settle what training noticed before you rely on this model.",
     "trust_falling": "It can be used, but it has not reached what these settings allow.",
     "trust_short": "The figures below hold for it as it is; its training is too short to say what more would bring.",
@@ -80,6 +98,25 @@ ENGLISH = {
     "trust_good": "Nothing looked wrong: it can be trusted as far as the figures below go, each with its error and "
     "its kind.",
     "next": "Next",
+    # what training noticed, by check
+    "in_english": "{words}",
+    "finding_later": "Since then the best validation loss was reached, {value} nats at epoch {epoch}: this no longer "
+    "holds.",
+    "check_idle_limit": "A limit without effect",
+    "check_idle_batch_size": "A batch larger than the data",
+    "check_cold_average": "The average of the weights stays cold",
+    "check_constant_data": "Constant data",
+    "check_leaked_rows": "Test rows among the training rows",
+    "check_frozen_loss": "Frozen loss",
+    "check_frozen_weights": "Frozen weights",
+    "check_loss_spike": "Jump of the loss",
+    "check_loss_above_start": "Loss above its start",
+    "check_validation_not_finite": "Validation loss not finite",
+    "check_overfitting": "Overfitting",
+    "check_discriminator_wins": "The discriminator wins",
+    "check_posterior_collapse": "Posterior collapse",
+    "check_mode_collapse": "Mode collapse",
+    "check_not_finite": "Not finite",
     # losses
     "no_rows": "metrics.jsonl holds no line yet.",
     "chart_share": "How often the discriminator is right",
@@ -95,7 +132,8 @@ ENGLISH = {
     "the values are read off. The first rows may lie above the chart; “every value” shows them.",
     "chart_label": "Chart: {title}. Arrow keys read off the values.",
     # frames
-    "no_frames_table": "the data are no images, so no pictures were made during training. See the columns below.",
+    "no_frames_table": "the data are no images, so no pictures were made during training.",
+    "see_columns": "See the columns below.",
     "no_frames": "the folder samples/ holds no pictures.",
     "frames_help": "Move through training with the slider or the arrow keys. Percentages are of the planned training.",
     "frame_slider": "How far training was",
@@ -108,6 +146,7 @@ ENGLISH = {
     # reconstructions
     "no_weights": "the run has no checkpoint yet, so there is no model to ask.",
     "no_encoder": "this model has no encoder, so it reconstructs nothing.",
+    "no_held_out": "no rows were held out.",
     "no_density": "this model gives no density p(x | z).",
     "reconstructions_help": "Of {rows} of the {split} data, ranked by E[log p(x | z)] in nats, the mean over "
     "{particles} from q(z | x). Left the original, right the mean of p(x | z) at the mean of q(z | x).",
@@ -130,6 +169,7 @@ ENGLISH = {
     # latent space
     "latent_game": "a generative adversarial network has no posterior: nothing maps data to latent values.",
     "latent_no_means": "the posterior means of this model are not known in closed form.",
+    "map_title": "Map of {name}",
     "map_direct": "Posterior means of {rows} of the {split} data, the two dimensions of {name} as they are.",
     "map_components": "Posterior means of {rows} of the {split} data: the first two principal components of the "
     "{units} dimensions of {name}, which hold {share} of their variance.",
@@ -166,17 +206,21 @@ ENGLISH = {
     "neighbors_help": "Left the model's sample, right the training row at the least Euclidean distance, which is "
     "written under it.",
     "neighbors_mean": "Samples are shown as the mean of p(x | z).",
-    "neighbors_distance": "The median distance to the nearest training row is {samples} for 100 draws, and {held} for "
-    "{rows} of the {split} data.",
-    "neighbors_near": "The draws lie far nearer to the training data than new data do: it may be repeating them.",
-    "neighbors_far": "By this measure it does not repeat the training data.",
+    "neighbors_distance": "The median distance to the nearest training row is {samples} for {draws} draws{means}, and "
+    "{held} for {rows} of the {split} data.",
+    "neighbors_means": ", {means} for as many means of p(x | z)",
+    "neighbors_far_from_proof": "A copy that is noisy or altered can lie as far off as new data: distances alone "
+    "clear no model.",
+    "neighbors_density": "The median log p(x) is {train_median} nats for {train} of the training data and "
+    "{held_median} for {held} of the {split} data (lower bounds, {particles}).",
+    "neighbors_variety": "Two draws are {samples} apart, two rows of the {split} data {data} (medians).",
     "neighbors_table": "The samples are no pictures, so only distances are given, in the units that the model sees.",
     "sample_and_nearest": "Sample and its nearest training image, at distance {distance}",
     # figures
     "no_figures": "this model has no density, so there is no bound to evaluate.",
     "figures_stored": "From evaluation.json, {weights} weights.",
     "figures_quick": "A quick evaluation made for this page: {rows}, {particles}, {weights} weights, {seconds} s.",
-    "figures_stale": "evaluation.json is older than the weights, so it was left aside.",
+    "figures_stale": "evaluation.json is not of the weights that the run has now, so it was left aside.",
     "figures_full": "For all rows and more particles:",
     "quantity": "quantity",
     "value": "value",
@@ -186,11 +230,13 @@ ENGLISH = {
     "data_digest": "data, digest",
     "seed": "seed",
     "published": "published",
-    "published_at": "{value} nats{units} ({source})",
+    "published_at": "{value} nats, a {kind}, {estimator}{units} ({source})",
     "published_units": ", {units} active units",
     "difference": "What differs: ",
     "differ_passes": "published after {passes} passes in batches of {batch}, this run made {own} in batches of "
     "{own_batch}",
+    "differ_optimizer": "published with {published}, here {own}",
+    "differ_schedule": "published with {published}, here {own}",
     "differ_train": "published with {rows} training images, here {own}",
     "differ_particles": "published with {particles} particles per image, here {own}",
     "differ_rows": "published on {rows} test images, here on {own}",
@@ -222,6 +268,7 @@ ENGLISH = {
     "ended": "how it ended",
     "best_at": "best validation loss, nats",
     "at_epoch": "{value} at epoch {epoch}",
+    "weights": "weights",
     "settings_differ": "Settings that differ",
     "settings_same": "All settings are the same.",
     "one_group": "These figures are of the same rows, likelihood and particles, so they stand in one table.",
@@ -235,8 +282,16 @@ ENGLISH = {
     "cure": "For the same rows and particles in every run, give --particles and --limit: all runs are then evaluated "
     "anew.",
     "run_without": "{run}: {why}",
-    "charts_apart": "Losses of runs with other data, likelihood or objective are in charts of their own: their values "
-    "mean different things.",
+    "charts_apart": "Losses that mean different things are in charts of their own. These runs differ in: {what}.",
+    "meaning_model": "model",
+    "meaning_data": "data",
+    "meaning_digest": "the training rows themselves (SHA-256)",
+    "meaning_preparation": "preparation of the data",
+    "meaning_likelihood": "likelihood",
+    "meaning_bound": "bound, or its particles",
+    "meaning_weights": "weight of the divergence",
+    "meaning_own": "a model of your own, whose loss may be anything",
+    "charts_left_out": "Left out, to keep the page small: {names}. `ancestral report` shows them for each run.",
     "last_frame": "at {percent} %",
     "ended_word_all": "all epochs done",
     "ended_word_early": "stopped early",
@@ -260,13 +315,13 @@ JAPANESE = {
     "verdict": "判定",
     "findings": "学習中に見つかった異常",
     "losses": "損失",
-    "frames": "学習中のサンプル",
+    "frames": "学習中の標本",
     "reconstructions": "再構成",
     "columns": "列ごとの結果",
     "latent": "潜在空間",
     "nearest": "最も近い学習データ",
-    "neighbors": "サンプルと最も近い学習データ",
-    "neighbors_images": "サンプルと最も近い学習画像",
+    "neighbors": "標本と最も近い学習データ",
+    "neighbors_images": "標本と最も近い学習画像",
     "figures": "評価値",
     "origin": "作り方",
     "missing": "ここにはありません：{why}",
@@ -292,29 +347,62 @@ JAPANESE = {
     "validation_rising": "その後も学習を続けるうちに、検証損失は "
     "{value} ナットまで上がりました。最後の重みは過学習していますが、最良の重みはしていません。",
     "validation_falling": "最後まで下がり続けていたので、さらに学習すれば良くなる見込みです。",
+    "validation_falling_still": "最後まで下がり続けていました。",
     "validation_flat": "終わりのころの変化は、ゆらぎの範囲内でした。",
     "validation_short": "検証の回数が少ないため、傾向は判断できません。",
     "no_validation": "検証用のデータを取り分けていないので、過学習の有無や止めどきは分かりません。",
-    "game": "二者のゲームには検証損失がありません。どちらの損失も、サンプルの良し悪しを表しません。",
-    "discriminator": "学習の最後の一割で、識別器の正答率はデータについて {data}、サンプルについて {samples} でした。",
-    "bound": "{split}データ {rows}について、log p(x) は {value} ± {error} ナット以上です（{particles}）。",
+    "game": "二者のゲームには検証損失がありません。どちらの損失も、標本の良し悪しを表しません。",
+    "discriminator": "学習の最後の一割で、識別器の正答率はデータについて {data}、標本について {samples} でした。",
+    "bound": "{split}データ {rows}について、{quantity} は {value} ± {error} ナット以上です（{particles}）。",
+    "data_note": "データについての注意：{note}。",
+    "uniform": "各値が {levels} 段階の一様分布でも {value} ナットになります。",
+    "memorized": "{split}データ {held}の半数は log p(x) が {held_median} ナット以下で、学習データ {train}"
+    "（中央値 {train_median} ナット）の 95 % よりも低い確率しか与えられていません。",
+    "near": "標本は、新しいデータよりもはるかに学習データに近いところにあります。",
+    "alike": "標本どうしはデータよりもはるかに似通っています。二つの標本の距離は {samples}、データの二つの行の距離は "
+    "{data} です（いずれも中央値）。",
+    "far": "標本はデータから遠く離れています。最も近い学習データまでの距離は {samples} で、新しいデータでは {held} です"
+    "（いずれも中央値）。",
     "active_units": "{name} の {units} 個のユニットのうち {active} 個が活性です。",
+    "finding_past": "途中でおかしいと思われた点は、今はあてはまりません。下をご覧ください。",
     "finding_one": "学習中に、おかしいと思われる点が見つかりました。下をご覧ください。",
     "finding_many": "学習中に、おかしいと思われる点が {n} 件見つかりました。下をご覧ください。",
     "trust_no_weights": "学習済みの重みがないので、まだ何も判断できません。",
     "trust_unfinished": "ここに示すのは途中の結果で、これから変わります。",
     "trust_collapsed": "データの情報をもつ潜在ユニットが一つもありません。事後分布が崩壊し、モデルは潜在変数を無視して"
     "います。潜在空間は使わないでください。",
+    "trust_uniform": "新しいデータでの下界が、一様分布にも及びません。使わないでください。",
+    "trust_memorized": "学習データを丸暗記しており、新しいデータについてはほとんど何も言えません。データを増やす、"
+    "エポック数を減らす、ネットワークを小さくする、のいずれかで学習し直してください。",
+    "trust_near": "学習データを繰り返しているおそれがあります。標本を、最も近い学習データと見比べてください。",
+    "trust_alike": "標本にはデータのもつ多様さがほとんどありません。モード崩壊です。標本を使わないでください。",
+    "trust_far": "標本はデータに似ていないので、データの代わりに使わないでください。",
     "trust_findings": "このモデルに頼る前に、学習中に見つかった点を解決してください。",
     "trust_falling": "使えますが、この設定で届くはずのところまではまだ達していません。",
     "trust_short": "下の評価値は今のモデルについて成り立ちます。学習が短く、続ければどうなるかは判断できません。",
     "trust_unvalidated": "学習損失ではなく、下の評価値（取り分けたデータでのもの）があればそれを信じてください。",
-    "trust_game": "サンプルと、それに最も近い学習データを見て判断してください。品質を保証する数値はここにはありませ"
-    "ん。",
+    "trust_game": "標本と、それに最も近い学習データを見て判断してください。品質を保証する数値はここにはありません。",
     "trust_rising": "各コマンドは、検証損失が上がる前の最良の重みを使います。下の評価値が示す範囲で信頼できます。",
     "trust_good": "おかしな点は見つかりませんでした。下の評価値が、それぞれの誤差と種類の範囲で示すとおりに信頼できま"
     "す。",
     "next": "次に",
+    "in_english": "{words}（英語）",
+    "finding_later": "その後、エポック {epoch} で検証損失の最良値 {value} ナットに達したので、今はあてはまりません。",
+    "check_idle_limit": "効果のない上限",
+    "check_idle_batch_size": "データより大きいバッチ",
+    "check_cold_average": "重みの移動平均の立ち上がり不足",
+    "check_constant_data": "どの行も同じデータ",
+    "check_leaked_rows": "学習データに混ざったテストデータ",
+    "check_frozen_loss": "動かない損失",
+    "check_frozen_weights": "動かない重み",
+    "check_loss_spike": "損失の急上昇",
+    "check_loss_above_start": "学習前を上回る損失",
+    "check_validation_not_finite": "有限でない検証損失",
+    "check_overfitting": "過学習",
+    "check_discriminator_wins": "識別器の一方的な勝ち",
+    "check_posterior_collapse": "事後分布の崩壊",
+    "check_mode_collapse": "モード崩壊",
+    "check_not_finite": "有限でない値",
     "no_rows": "metrics.jsonl にまだ一行もありません。",
     "chart_share": "識別器の正答率",
     "chart_weight": "ダイバージェンスの重み",
@@ -328,18 +416,20 @@ JAPANESE = {
     "chart_help": "名前をクリックすると表示を切り替えられます。ポインタを合わせるか、図を選んで矢印キーを押すと値を読"
     "み取れます。学習の初めの値は図の上にはみ出すことがあります。「すべての値を表示」で見られます。",
     "chart_label": "図：{title}。矢印キーで値を読み取れます。",
-    "no_frames_table": "データが画像ではないため、学習中の画像はありません。下の「列ごとの結果」をご覧ください。",
+    "no_frames_table": "データが画像ではないため、学習中の画像はありません。",
+    "see_columns": "下の「列ごとの結果」をご覧ください。",
     "no_frames": "samples/ フォルダに画像がありません。",
     "frames_help": "スライダーか矢印キーで学習の経過をたどれます。百分率は予定した学習全体に対するものです。",
     "frame_slider": "学習の進み具合",
     "frame": "{percent} %",
     "frame_epoch": "{percent} %、エポック {epoch}",
-    "samples_at": "学習 {percent} % でのサンプル",
+    "samples_at": "学習 {percent} % での標本",
     "reconstructions_at": "学習 {percent} % での検証画像とその再構成の組",
-    "samples": "サンプル",
+    "samples": "標本",
     "pairs": "画像（左）とその再構成（右）",
     "no_weights": "チェックポイントがまだないため、モデルを使えません。",
     "no_encoder": "このモデルにはエンコーダがなく、再構成はできません。",
+    "no_held_out": "取り分けたデータがありません。",
     "no_density": "このモデルには密度 p(x | z) がありません。",
     "reconstructions_help": "{split}データ {rows}を E[log p(x | z)]（ナット、q(z | x) からの {particles}の平均）の順に"
     "並べました。左が元のデータ、右が q(z | x) の平均における p(x | z) の平均です。",
@@ -350,15 +440,16 @@ JAPANESE = {
     "nats": "{value} ナット",
     "columns_help": "{split}データ {rows}について、元の単位で示します。誤差は元の値と再構成の差の二乗平均平方根です。"
     "その右は列の標準偏差に対する比で、1 なら常に平均を答えるのと同じです。",
-    "columns_help_samples": "{split}データ {rows}と、同じ数のサンプルを、元の単位で示します。",
+    "columns_help_samples": "{split}データ {rows}と、同じ数の標本を、元の単位で示します。",
     "columns_more": "{all} 列のうち最初の {shown} 列です。",
     "column": "列",
     "data_mean": "データ：平均 ± 標準偏差",
-    "sample_mean": "サンプル：平均 ± 標準偏差",
+    "sample_mean": "標本：平均 ± 標準偏差",
     "error": "再構成誤差",
     "error_share": "標準偏差比",
     "latent_game": "敵対的生成ネットワークには事後分布がなく、データを潜在変数に写せません。",
     "latent_no_means": "このモデルの事後平均は閉じた形では求まりません。",
+    "map_title": "{name} の図",
     "map_direct": "{split}データ {rows}の事後平均です。{name} の二つの次元をそのまま示します。",
     "map_components": "{split}データ {rows}の事後平均です。"
     "{name} の {units} 次元の第一・第二主成分で、分散の {share} を占めます。",
@@ -391,19 +482,23 @@ JAPANESE = {
     "manifold_only_two": "復号した結果の地図には、ちょうど二次元の潜在変数が必要です。",
     "manifold_prior": "格子は標準正規分布に従いますが、このモデルの事前分布はそれとは異なります。",
     "manifold_table": "データが画像ではありません。",
-    "neighbors_help": "左がモデルのサンプル、右がユークリッド距離で最も近い学習データです。距離をその下に書きました。",
-    "neighbors_mean": "サンプルは p(x | z) の平均で示します。",
-    "neighbors_distance": "最も近い学習データまでの距離の中央値は、抽出した 100 個のサンプルで {samples}、{split}デー"
-    "タ {rows}で {held} です。",
-    "neighbors_near": "サンプルは、新しいデータよりもはるかに学習データに近く、学習データを繰り返しているおそれがあり"
-    "ます。",
-    "neighbors_far": "この尺度で見る限り、学習データの繰り返しではありません。",
-    "neighbors_table": "サンプルは画像ではないため、距離だけを、モデルから見た単位で示します。",
-    "sample_and_nearest": "サンプルと最も近い学習画像、距離 {distance}",
+    "neighbors_help": "左がモデルの標本、右がユークリッド距離で最も近い学習データです。距離をその下に書きました。",
+    "neighbors_mean": "標本は p(x | z) の平均で示します。",
+    "neighbors_distance": "最も近い学習データまでの距離の中央値は、抽出した {draws} 個の標本で {samples}{means}、"
+    "{split}データ {rows}で {held} です。",
+    "neighbors_means": "、同じ数の p(x | z) の平均で {means}",
+    "neighbors_far_from_proof": "雑音や小さな変更の加わった写しは、新しいデータと同じくらい離れて見えることがあります。"
+    "距離だけでは、繰り返していないとは言えません。",
+    "neighbors_density": "log p(x) の中央値は、学習データ {train}で {train_median} ナット、{split}データ {held}で "
+    "{held_median} ナットです（いずれも下界、{particles}）。",
+    "neighbors_variety": "二つの標本の距離は {samples}、{split}データの二つの行の距離は {data} です"
+    "（いずれも中央値）。",
+    "neighbors_table": "標本は画像ではないため、距離だけを、モデルから見た単位で示します。",
+    "sample_and_nearest": "標本と最も近い学習画像、距離 {distance}",
     "no_figures": "このモデルには密度がなく、評価する限界がありません。",
     "figures_stored": "evaluation.json の値です（重みは {weights}）。",
     "figures_quick": "このページのために簡易評価をしました：{rows}、{particles}、重みは {weights}、{seconds} 秒。",
-    "figures_stale": "evaluation.json は重みより古いので使いませんでした。",
+    "figures_stale": "evaluation.json は今の重みについてのものではないので使いませんでした。",
     "figures_full": "すべての行を、より多くの粒子で評価するには：",
     "quantity": "量",
     "value": "値",
@@ -413,10 +508,12 @@ JAPANESE = {
     "data_digest": "データとダイジェスト",
     "seed": "シード",
     "published": "公表値",
-    "published_at": "{value} ナット{units}（{source}）",
+    "published_at": "{value} ナット（{kind}、{estimator}{units}、{source}）",
     "published_units": "、活性ユニット {units} 個",
     "difference": "条件の違い：",
     "differ_passes": "公表値はバッチサイズ {batch} で {passes} 周、この学習はバッチサイズ {own_batch} で {own} 周",
+    "differ_optimizer": "公表値の最適化は {published}、ここでは {own}",
+    "differ_schedule": "公表値の学習率は {published}、ここでは {own}",
     "differ_train": "公表値の学習画像は {rows} 枚、ここでは {own} 枚",
     "differ_particles": "公表値は画像あたり {particles} 粒子、ここでは {own} 粒子",
     "differ_rows": "公表値のテスト画像は {rows} 枚、ここでは {own} 枚",
@@ -446,6 +543,7 @@ JAPANESE = {
     "ended": "終わり方",
     "best_at": "検証損失の最良値（ナット）",
     "at_epoch": "{value}（エポック {epoch}）",
+    "weights": "重み",
     "settings_differ": "異なる設定",
     "settings_same": "設定はすべて同じです。",
     "one_group": "同じ行、同じ尤度、同じ粒子数での値なので、一つの表に並べます。",
@@ -458,7 +556,17 @@ JAPANESE = {
     "key_likelihood": "尤度",
     "cure": "同じ行数と粒子数で比べるには、--particles と --limit を付けてください。すべての学習結果を評価し直します。",
     "run_without": "{run}：{why}",
-    "charts_apart": "データ、尤度、目的関数が異なる学習の損失は、値の意味が違うので別の図に分けます。",
+    "charts_apart": "意味の異なる損失は別の図に分けています。異なるのは次の点です：{what}。",
+    "meaning_model": "モデル",
+    "meaning_data": "データ",
+    "meaning_digest": "学習データの行そのもの（SHA-256）",
+    "meaning_preparation": "データの前処理",
+    "meaning_likelihood": "尤度",
+    "meaning_bound": "限界またはその粒子数",
+    "meaning_weights": "ダイバージェンスの重み",
+    "meaning_own": "自作のモデル（損失の意味はモデルしだいです）",
+    "charts_left_out": "ページを小さく保つため、次の図は省きました：{names}。"
+    "`ancestral report` で学習ごとに見られます。",
     "last_frame": "学習 {percent} %",
     "ended_word_all": "全エポック終了",
     "ended_word_early": "早期終了",
@@ -499,3 +607,52 @@ def duration(seconds: float) -> Text:
 def joined(*texts: Text) -> Text:
     """Sentences one after another."""
     return Text(" ".join(text.en for text in texts), "".join(text.ja for text in texts))
+
+
+KNOWN = (
+    ("bits per dimension", "次元あたりのビット数"),
+    ("active units of (.+)", r"\1 の活性ユニット数"),
+    ("nats", "ナット"),
+    ("bits", "ビット"),
+    (r"of (\d+)", r"（\1 個中）"),
+    (r"importance-weighted, (\d+) particles from q", r"重点サンプリング、q からの \1 粒子"),
+    (r"mean over (\d+) draws from q", r"q から抽出した \1 個についての平均"),
+    ("variance over data of the posterior mean above (.+)", r"事後平均のデータ上の分散が \1 を超えるもの"),
+    ("test", "テスト"),
+    ("validation", "検証"),
+    ("train", "学習"),
+    (r"(\d+) rows", r"\1 行"),
+    (r"first (\d+) rows", r"最初の \1 行"),
+    ("binarization none", "二値化なし"),
+    ("binarization threshold", "しきい値による二値化"),
+    ("binarization static", "静的な二値化"),
+    ("binarization dynamic", "動的な二値化"),
+    ("dequantized", "逆量子化"),
+    ("standardized columns", "列ごとに標準化"),
+    (
+        "a video, split in blocks of adjoining frames: neighbors are near copies, so that the standard error of an "
+        "average over frames is too small",
+        "動画を、連続するコマのまとまりごとに分けたもの。隣り合うコマはほぼ同じなので、平均の標準誤差は小さすぎます",
+    ),
+)
+"""What figures are called, in English and Japanese: regular expressions, and what they become."""
+DATA = re.compile(r"(.+), (train|validation|test)(?:, ([^()]+))?(?: \((.+)\))?")
+"""Name, split, rows and preparation, and note."""
+
+
+def known(text: str) -> Text:
+    """A name, unit, estimator or description of data of a figure; what is not known stays as it is."""
+    for pattern, japanese in KNOWN:
+        if re.fullmatch(pattern, text):
+            return Text(text, re.sub(pattern, japanese, text))
+    found = DATA.fullmatch(text)
+    if found is None:
+        return Text(text, text)
+    name, split, parts, note = found.groups()
+    whole = "、".join([name, *(known(part).ja for part in (split, *(parts or "").split(", ")) if part)])
+    return Text(text, whole + (f"（{known(note).ja}）" if note else ""))
+
+
+def untranslated(text: str) -> Text:
+    """A message that there is in English alone, marked as such for the Japanese reader."""
+    return say("in_english", words=text)
