@@ -576,6 +576,16 @@ def test_what_is_wrong_with_the_samples_is_in_the_verdict(runs: Any, name: str, 
     assert wrong[name].en in words["words"].en
 
 
+def test_a_game_that_has_collapsed_is_advised_to_go_on(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("gan", tmp_path / "run")
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    typed = ["/bin/ancestral", "train", "gan", "digits", "--out", "runs/a"]
+    (run / "environment.json").write_text(json.dumps({**environment, "command": typed}), encoding="utf-8")
+    story, wrong = story_of(run), {"alike": say("alike", samples="1", data="3")}
+    words = verdict(story, ancestral.load(run), say("latent_game"), say("no_figures"), wrong, "here")
+    assert words["next"] == f"ancestral train gan digits --epochs {3 * story.planned:g}"
+
+
 def test_the_verdict_says_what_is_to_be_known_of_the_data(runs: Any) -> None:
     note = "a video, split in blocks of adjoining frames: neighbors are near copies, so that the standard error of an "
     note += "average over frames is too small"

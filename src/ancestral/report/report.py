@@ -347,6 +347,8 @@ def _next_command(
             return shlex.join(_again(words, "--patience", "5"))
         if "memorized" in wrong and story.planned >= 2:
             return shlex.join(_again(words, "--epochs", f"{story.planned // 2:g}"))
+        if "alike" in wrong:  # the players of a game may yet leave it
+            return shlex.join(_again(words, "--epochs", f"{3 * story.planned:g}"))
         if going == "falling" and not story.stopped_early and not wrong and not standing:
             return shlex.join(_again(words, "--epochs", f"{2 * story.planned:g}"))
     if not isinstance(figures, Text) and not figures["stored"]:
