@@ -259,7 +259,7 @@ def pythae(arguments: argparse.Namespace) -> Iterator[int]:
 
 
 TUNED = {"fused": True, "keep_memory": True, "bits": True}
-NETWORK: dict[str, Any] = {"latent": LATENT, "hidden": (HIDDEN,), "activation": "relu"}
+NETWORK: dict[str, Any] = {"latent": LATENT, "hidden": (HIDDEN,), "activation": "relu", "before": 2500}
 
 CANDIDATES: dict[str, measure.Candidate] = {
     "by hand, default Adam": by_hand,

@@ -24,11 +24,19 @@ class IndependentNormal(Independent):  # type: ignore[type-arg]
     has_rsample = True
 
     def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int) -> None:
-        self.loc, self.log_scale, self.scale = loc, log_scale, log_scale.exp()
+        self.loc, self.log_scale = loc, log_scale
+        self._scale: Tensor | None = None
         self.reinterpreted_batch_ndims = event_dims
         self._summed = tuple(range(-event_dims, 0))
         rows = loc.dim() - event_dims
         Distribution.__init__(self, loc.shape[:rows], loc.shape[rows:], validate_args=False)
+
+    @property
+    def scale(self) -> Tensor:
+        """The standard deviations, computed when first asked for."""
+        if self._scale is None:
+            self._scale = self.log_scale.exp()
+        return self._scale
 
     @property
     def base_dist(self) -> Normal:
@@ -40,7 +48,10 @@ class IndependentNormal(Independent):  # type: ignore[type-arg]
         return type(self)(self.loc.expand(shape), self.log_scale.expand(shape), self.reinterpreted_batch_ndims)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        noise = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
+        shape = (*sample_shape, *self.loc.shape)
+        noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+        if math.prod(sample_shape) == 1:  # one draw is as large as the mean: no gradient has to be summed over draws
+            return torch.addcmul(self.loc, noise.view_as(self.loc), self.scale).view(shape)
         return torch.addcmul(self.loc, noise, self.scale)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ def elbo_terms(
         parts.update(q=trace, p=scored, kl=kl, log_likelihood=log_likelihood)
         bound = log_likelihood
         for divergence in kl.values():
-            bound = bound - beta * divergence
+            bound = torch.sub(bound, divergence, alpha=beta)
         return bound
 
     bound = expectation(cost, q, given, particles, estimators)
