@@ -119,7 +119,8 @@ class LatentVariableModel(nn.Module):
         self.beta, self.kl_warmup, self.free_bits = beta, kl_warmup, free_bits
         self.observed = observed
         self.classes = classes
-        if classes and not self._takes_labels():
+        self._takes_labels = observed != "y" and any("y" in joint.given for joint in (p, q) if isinstance(joint, Joint))
+        if classes and not self._takes_labels:
             raise AncestralError(f"classes has no effect: neither {p} nor q is conditioned on labels y.")
 
     # ---- learning
@@ -130,7 +131,7 @@ class LatentVariableModel(nn.Module):
     def given(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """The observed values by name."""
         values = {self.observed: x}
-        if self._takes_labels():
+        if self._takes_labels:
             if y is None:
                 raise AncestralError(f"{self.p} is conditioned on the labels y, but the data have none.")
             if self.classes and not y.is_cuda:  # a GPU would have to be waited for, at every step
@@ -150,11 +151,6 @@ class LatentVariableModel(nn.Module):
                 f"the data have a label {high if high >= self.classes else low}, but the model has "
                 f"classes={self.classes}: labels run from 0 to {self.classes - 1}."
             )
-
-    def _takes_labels(self) -> bool:
-        return self.observed != "y" and any(
-            "y" in joint.given for joint in (self.p, self.q) if isinstance(joint, Joint)
-        )
 
     def loss(self, batch: Batch) -> Scalars:
         """The negative bound, averaged over the batch, in nats per datapoint, with its parts."""
@@ -330,7 +326,7 @@ class LatentVariableModel(nn.Module):
         device = next((p.device for p in self.parameters()), torch.device("cpu"))
         labels = torch.zeros(1, self.classes, device=device) if self.classes else torch.zeros(1, device=device).long()
         with torch.random.fork_rng(), torch.no_grad():
-            trace = Trace((1,), {"y": labels} if self._takes_labels() else {})
+            trace = Trace((1,), {"y": labels} if self._takes_labels else {})
             self.p(trace)
             return trace
 
