@@ -5,6 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+OUT_OF_MEMORY = (
+    "out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory", "overflowed with sizes",
+)  # fmt: skip
+"""What torch says when memory runs out, on a GPU and on a CPU, or when even the number of bytes is too large."""
+
 
 class AncestralError(Exception):
     """An error with a message written for the person who meets it.
@@ -23,6 +28,11 @@ class EstimatorError(AncestralError, TypeError):
 
 class GraphError(AncestralError, ValueError):
     """A joint distribution whose graph is not a directed acyclic graph over known variables."""
+
+
+def memory_ran_out(error: Exception) -> bool:
+    """Whether that is what an error says. Torch's own is a RuntimeError, on the CPU without a name of its own."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

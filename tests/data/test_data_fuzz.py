@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -333,8 +334,28 @@ def test_rows_that_could_be_data_are_answered(data: st.DataObject, rows: int, co
 
     with a_place() as place:
         test = data.draw(st.sampled_from([dtype, np.float32, np.uint8]))
-        np.savez(place / "x.npz", x_train=some(rows, dtype), x_test=some(2, test))
+        labels = data.draw(
+            st.one_of(
+                st.just({}),
+                st.fixed_dictionaries({"y_train": st.integers(rows - 1, rows + 1), "y_test": st.integers(1, 3)}),
+            )
+        )
+        labeled: dict[str, Any] = {name: np.arange(count) for name, count in labels.items()}
+        np.savez(place / "x.npz", x_train=some(rows, dtype), x_test=some(2, test), **labeled)
         assert answered(place / "x.npz", mention="x.npz")
+
+
+def test_rows_that_are_packed_tighter_than_numpy_packs_them_are_refused_unread() -> None:
+    """Whoever packs gigabytes of zeros into a few bytes means them to fill the memory."""
+    zeros = saved(lambda file: np.save(file, np.zeros((2003, 1009), np.uint8)))
+    with a_place() as place:
+        with zipfile.ZipFile(place / "x.npz", "w", zipfile.ZIP_LZMA) as archive:
+            archive.writestr("x.npy", zeros)
+        with pytest.raises(AncestralError, match=r"x\.npz can't be read: array x claims 2,021,027 bytes, packed in"):
+            load(place / "x.npz")
+        with zipfile.ZipFile(place / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x.npy", zeros)
+        assert is_sound(load(place / "x.npz"))
 
 
 CELLS = st.one_of(

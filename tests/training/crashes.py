@@ -29,7 +29,7 @@ from ancestral.training import RunFolder
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "vae": {
-        "latent": 2, "hidden": (3,), "binarization": "dynamic", "ema": 0.9, "schedule": "cosine", "patience": 1,
+        "latent": 2, "hidden": (3,), "binarization": "dynamic", "ema": 0.9, "schedule": "cosine", "patience": 3,
         "epochs": 9, "batch_size": 31, "validate_every": 1, "learning_rate": 0.3, "checkpoint_seconds": 0.0,
         "validation": 0.2, "test": 0.2,
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import random
@@ -12,18 +13,23 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import ancestral
 from ancestral import AncestralError
+from ancestral.models import Batch, Player
 from ancestral.training import RunFolder
-from ancestral.training.checkpoint import read_checkpoint
+from ancestral.training.checkpoint import read_checkpoint, write_checkpoint
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="kills, forks and limits as Unix has them")
 DRAW = np.random.default_rng(1)
@@ -49,7 +55,7 @@ def memory() -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("kind", "model", "number", "crashes"),
     [
-        ("changes", "vae", 1, 60),
+        ("changes", "vae", 2, 45),
         ("changes", "gan", 3, 20),
         ("errors", "vae", 4, 15),
         ("sizes", "gan", 0, 20),
@@ -70,7 +76,29 @@ def test_a_crash_at_any_moment_changes_nothing_of_the_result(
     counts = json.loads(done.stdout.strip().splitlines()[-1])
     assert sum(count for how, count in counts.items() if how != "none") >= crashes
     if model == "vae":  # and the run that is compared with did stop early
-        assert "stopped early" in (memory / "whole" / "MODEL_CARD.md").read_text(encoding="utf-8")
+        card = (memory / "whole" / "MODEL_CARD.md").read_text(encoding="utf-8")
+        assert "3 validations without improvement" in card  # so that checkpoints have counted one and two
+
+
+def test_means_that_were_begun_before_an_interruption_are_those_of_all_their_updates(tmp_path: Path) -> None:
+    np.save(tmp_path / "data.npy", DATA["gan"])
+    settings: dict[str, Any] = {**SMALL, "epochs": 250, "batch_size": 11, "test": 0.15, "checkpoint_seconds": 100.0}
+    whole = ancestral.train("vae", tmp_path / "data.npy", out=tmp_path / "whole", reporter=Stop(12), **settings)
+    assert [row["step"] for row in whole.metrics[:2]] == [2, 4]  # a line holds the means of two updates
+    updates = itertools.count(1)
+
+    def stop(*_: object) -> None:
+        if next(updates) == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    with register_optimizer_step_post_hook(stop):
+        ancestral.train("vae", tmp_path / "data.npy", out=tmp_path / "run", **settings)
+    state = read_checkpoint(tmp_path / "run" / "checkpoints" / "last")[1]
+    assert (state["step"], state["counts"]["loss"]) == (7, 1)
+    run = ancestral.resume(tmp_path / "run", reporter=Stop(12))
+    assert weights(run.path) == weights(whole.path)
+    first, second = ([{**row, "seconds": 0} for row in each.metrics] for each in (whole, run))
+    assert first == second
 
 
 # ---- a last checkpoint that is damaged
@@ -78,13 +106,7 @@ def test_a_crash_at_any_moment_changes_nothing_of_the_result(
 
 def interrupted(place: Path, data: Path, model: str = "vae") -> Path:
     """A run that was stopped half way, with a checkpoint before the last."""
-
-    class Stop(Said):
-        def update(self, done: int, epoch: float, scalars: dict[str, float]) -> None:
-            if done == 5:
-                signal.raise_signal(signal.SIGINT)
-
-    return ancestral.train(model, data, out=place, reporter=Stop(), validation=0.2, **SMALL).path
+    return ancestral.train(model, data, out=place, reporter=Stop(5), validation=0.2, **SMALL).path
 
 
 class Said:
@@ -101,6 +123,18 @@ class Said:
         self.words += message + "\n"
 
     def end(self) -> None: ...
+
+
+class Stop(Said):
+    """Ctrl-C at the line of metrics of some step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def update(self, done: int, epoch: float, scalars: dict[str, float]) -> None:
+        if done == self.step:
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
@@ -322,6 +356,57 @@ with RunFolder(sys.argv[1]).lock():
         holder.kill()
         holder.communicate()
     ancestral.resume(run)  # a lock does not outlive its process
+
+
+def test_reading_beside_a_process_that_trains_finds_no_damage(run: Path) -> None:
+    """What training replaces and what it has not finished is neither damaged nor foreign."""
+    last = run / "checkpoints" / "last"
+    parts, read = read_checkpoint(last)
+    state = {name: value for name, value in read.items() if name not in ("format", "digests")}
+    notes: list[str] = []
+    seen, done = set(), threading.Event()
+
+    def write() -> None:
+        for step in itertools.count(6):
+            if done.is_set():
+                return
+            parts["model"]["p.networks.x.network.layers.0.bias"] += 1
+            write_checkpoint(last, parts, {**state, "step": step})
+            RunFolder(run).write_json("health.json", [])
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # two processes take turns at any moment
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            loaded = ancestral.load(run, which="last")
+            notes += loaded.notes
+            seen.add(loaded.digest)
+    finally:
+        done.set()
+        writer.join()
+        sys.setswitchinterval(interval)
+    assert notes == []
+    assert len(seen) > 5  # it did change meanwhile
+
+
+def test_memory_that_runs_out_is_a_clear_error_and_what_was_saved_stays(data: Path, tmp_path: Path) -> None:
+    class Growing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(1))
+
+        def players(self) -> list[Player]:
+            return [Player("growing", list(self.parameters()), self.loss)]
+
+        def loss(self, batch: Batch) -> dict[str, Tensor]:
+            return {"loss": self.w * torch.ones(10**15 if self.w < 0.997 else 1).sum()}  # after two updates of 0.002
+
+    with pytest.raises(AncestralError, match=r"memory ran out: .* Lower --batch-size"):
+        ancestral.train(Growing(), data, out=tmp_path / "run", epochs=4, batch_size=31, checkpoint_seconds=0.0)
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last")[1]["step"] == 2
 
 
 def test_a_folder_in_which_a_run_begins_is_not_begun_in_again(data: Path, tmp_path: Path) -> None:

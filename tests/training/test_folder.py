@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +127,7 @@ def test_a_checkpoint_with_foreign_tensors_is_a_clear_error(place: Path) -> None
     content = b"not tensors at all"
     (place / "model.safetensors").write_bytes(content)
     edit(place / "state.json", lambda s: {**s, "digests": {"model": hashlib.sha256(content).hexdigest()}})
-    with pytest.raises(AncestralError, match="can't be read"):
+    with pytest.raises(AncestralError, match=r"model\.safetensors is not as it was written: its heading claims"):
         read_checkpoint(place)
 
 
@@ -150,10 +152,49 @@ def test_a_full_disk_leaves_the_checkpoint_before(place: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("ancestral.training.checkpoint.save_file", full)
-    with pytest.raises(AncestralError, match=r"No space left.*ancestral resume"):
+    with pytest.raises(AncestralError, match=r"No space left.*The previous one is untouched.*ancestral resume"):
         write_checkpoint(place, {"model": {"w": torch.zeros(5)}}, {"step": 4})
     assert read_checkpoint(place)[1]["step"] == 3
     assert [entry.name for entry in place.parent.iterdir()] == ["last"]
+    with pytest.raises(AncestralError, match=r"No space left.*There was none before it.*ancestral resume"):
+        write_checkpoint(place.with_name("best"), {"model": {"w": torch.zeros(5)}}, {})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no call for a directory")
+def test_the_disk_keeps_every_file_before_its_name_and_then_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that loses its power forgets what it was not told to keep, in any order."""
+    flush, rename = os.fsync, os.rename
+    kept: list[int] = []
+    moves: list[tuple[str, set[int], int]] = []
+    """Of each move: the name, what was kept before it, and how much was."""
+
+    def seen_flush(handle: int) -> None:
+        flush(handle)
+        kept.append(os.fstat(handle).st_ino)
+
+    def seen_rename(source: str | Path, target: str | Path) -> None:
+        rename(source, target)
+        moves.append((Path(target).name, set(kept), len(kept)))
+
+    monkeypatch.setattr(os, "fsync", seen_flush)
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, seen_rename)
+    folder = RunFolder(tmp_path / "run")
+    folder.create({"model": "vae"})
+    folder.write_json("health.json", [])
+    for step in (1, 2):
+        new = folder.checkpoint("last")
+        write_checkpoint(new, {"a": {"w": torch.ones(3)}, "b": {"w": torch.ones(5)}}, {"step": step})
+        name, before, count = moves[-1]
+        assert name == "last"
+        assert {place.stat().st_ino for place in (new, *new.iterdir())} <= before
+        assert new.parent.stat().st_ino in kept[count:]
+    for file in (folder.config_file, folder.health_file):
+        before, count = next((before, count) for name, before, count in moves if name == file.name)
+        assert file.stat().st_ino in before
+        assert folder.path.stat().st_ino in kept[count : count + 1]
 
 
 def test_nothing_is_no_checkpoint(tmp_path: Path) -> None:
@@ -173,6 +214,28 @@ def test_a_folder_remembers_its_settings(tmp_path: Path) -> None:
     folder.create({**rest, "settings": {"hidden": (7, 5)}})
     assert folder.config() == {"format": FORMAT, **rest, "settings": {"hidden": [7, 5]}}
     assert {place.name for place in folder.path.iterdir()} == {"config.toml", "samples", "checkpoints"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes as Unix has them")
+def test_what_training_has_not_finished_or_has_moved_is_no_concern_of_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path)
+    tables = {name: dict[str, Any]() for name in ("settings", "data_settings", "training", "description")}
+    folder.create({"model": "vae", "data": "digits", **tables})
+    (tmp_path / "checkpoints" / ".last.7.tmp").mkdir()
+    os.mkfifo(tmp_path / "checkpoints" / ".last.7.tmp" / "state.json")  # which would be refused anywhere else
+    os.mkfifo(tmp_path / ".health.json.7.tmp")
+    (tmp_path / "moving").touch()
+    walk = os.walk
+
+    def slow_walk(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for found in walk(top):
+            (tmp_path / "moving").unlink(missing_ok=True)  # between being listed and being looked at
+            yield found
+
+    monkeypatch.setattr(os, "walk", slow_walk)
+    assert folder.config()["model"] == "vae"
 
 
 def test_what_is_already_there_is_never_overwritten(tmp_path: Path) -> None:

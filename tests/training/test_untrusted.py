@@ -103,12 +103,13 @@ def forge_state(run: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize(
     ("section", "values", "words"),
     [
-        ("settings", {"hidden": [10**9]}, r"a model of [\d,]+ bytes, but the weights stored of it have [\d,]+"),
-        ("settings", {"hidden": [10**9, 10**9]}, "a model of|no model that can be built"),
+        ("settings", {"hidden": [10**9]}, r"the weights in .* do not fit this model: .*, not \(1000000000,\)"),
+        ("settings", {"hidden": [5, 10**9]}, "do not fit this model"),
+        ("settings", {"hidden": [10**9, 10**9]}, "do not fit this model|no model that can be built"),
         ("settings", {"hidden": [10**18]}, "no model that can be built"),
         ("settings", {"hidden": [5] * 100_000}, "hidden asks for 100,000 layers"),
-        ("settings", {"latent": 10**12}, r"a model of [\d,]+ bytes"),
-        ("description", {"shape": [1, 10**6, 10**6]}, r"a model of [\d,]+ bytes|the data .* are not those of the run"),
+        ("settings", {"latent": 10**12}, "do not fit this model: size mismatch"),
+        ("description", {"shape": [1, 10**6, 10**6]}, "do not fit this model|the data .* are not those of the run"),
         ("description", {"shape": [1, -3, 7]}, "shape"),
         ("description", {"shape": ["a"]}, "shape"),
         ("description", {"levels": 10**12}, "levels"),
@@ -133,15 +134,42 @@ def test_a_config_without_weights_can_ask_for_no_more_than_the_machine_has(run: 
 
 @unix
 @pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("hidden", [5, 10**6, 10**9])
+def test_a_file_of_weights_that_is_longer_than_its_heading_says_vouches_for_no_model(hidden: int, run: Path) -> None:
+    os.truncate(run / "checkpoints" / "last" / "model.safetensors", 10**12)  # with a hole, which takes no room
+    change_config(run, "settings", hidden=[hidden])
+    refused(run, r"last is damaged: model\.safetensors is not as it was written: .*not fully covered")
+
+
+@unix
+@pytest.mark.usefixtures("little_memory")
 def test_weights_larger_than_the_model_are_refused_unread(run: Path) -> None:
-    with (run / "checkpoints" / "last" / "model.safetensors").open("r+b") as file:
-        file.truncate(10**12)  # a file with a hole takes no room on the disk
-    with pytest.raises(AncestralError, match=r"do not fit this model: it has 1,000,000,000,000 bytes"):
+    os.truncate(run / "checkpoints" / "last" / "average.safetensors", 10**12)
+    refused(run, r"do not fit this model: it has 1,000,000,000,000 bytes")
+
+
+@unix
+@pytest.mark.usefixtures("little_memory")
+def test_a_model_that_its_weights_vouch_for_is_still_bounded_by_the_memory(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ancestral.runs.memory_bytes", lambda: 100)
+    refused(run, r"describes a model of [\d,]+ bytes, but this machine has 100\.")
+
+
+@unix
+@pytest.mark.usefixtures("little_memory")
+def test_particles_without_number_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    run = ancestral.train("vae", "digits", out=tmp_path / "run", train_limit=17, **SMALL).path
+    forge_state(run, lambda state: state.update(step=1, validated=-1, pictured=0, average_updates=0, finished=""))
+    many: dict[str, Any] = {"bound": "iwae", "particles": 10**9}
+    change_config(run, "settings", **many)
+    words = r"13 rows with 1,000,000,000 particles needs more than [\d,]+ bytes, but .* Lower --particles"
+    with pytest.raises(AncestralError, match=words):
         ancestral.resume(run)
-    forge_average = run / "checkpoints" / "last" / "average.safetensors"
-    os.truncate(forge_average, 10**12)
-    with pytest.raises(AncestralError, match=r"do not fit this model: it has 1,000,000,000,000 bytes"):
-        ancestral.load(run)
+    with pytest.raises(AncestralError, match=words):
+        ancestral.train("vae", "digits", out=tmp_path / "new", train_limit=17, **SMALL, **many)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("claimed", [2**40, 2**63, 10**8])
@@ -151,7 +179,7 @@ def test_a_header_that_claims_more_than_the_file_has_is_refused(claimed: int, ru
         content = claimed.to_bytes(8, "little") + file.read_bytes()[8:]
         file.write_bytes(content)
         forge_state(run, lambda s, p=part, c=content: s["digests"].update({p: hashlib.sha256(c).hexdigest()}))  # type: ignore[misc]
-    refused(run, "can't be read")
+    refused(run, r"model\.safetensors is not as it was written: its heading claims to be of [\d,]+ bytes")
 
 
 @pytest.mark.parametrize("name", ["config.toml", "checkpoints/last/state.json", "environment.json"])
@@ -193,6 +221,8 @@ def test_nesting_and_numbers_without_end_are_clear_errors(name: str, opening: st
         ("optimizer", lambda t: t.update({max(t): torch.zeros(5)}), "size mismatch for"),
         ("random", lambda t: t.pop("cpu"), "lacks the random state"),
         ("random", lambda t: t.update(cpu=torch.zeros(5, dtype=torch.uint8)), "size mismatch for cpu"),
+        ("random", lambda t: t.update(cpu=torch.zeros_like(t["cpu"])), "its random state is none .Invalid mt19937"),
+        ("random", lambda t: t.update(cpu=torch.full_like(t["cpu"], 255)), "its random state is none .Invalid mt19937"),
     ],
 )
 def test_tensors_of_another_run_are_refused_by_name(
@@ -216,7 +246,27 @@ def test_tensors_of_another_run_are_refused_by_name(
         (lambda s: s.update(seconds=None), "seconds is 'None', which is no float"),
         (lambda s: s.update(sums={"loss": [3.0]}), "sums is"),
         (lambda s: s.update(sums={"loss": 3.0}), "lacks .* the sums behind"),
-        (lambda s: s.update(sums={"loss": 3.0}, counts={"loss": 0}), "lacks .* the sums behind"),
+        (lambda s: s.update(counts={"loss": 3}), "lacks .* the sums behind"),
+        (lambda s: s.update(sums={"loss": 3.0}, counts={"loss": 0}), "counts is {'loss': 0}, but must be from 1 to"),
+        (lambda s: s.update(counts={"loss": -1}), "counts is {'loss': -1}, but must be from 1 to"),
+        (lambda s: s.update(counts={"loss": 10**9}), "counts is {'loss': 1000000000}, but must be from 1 to"),
+        (lambda s: s.update(seconds=-1e9), "seconds is -1000000000.0, but must be from 0 to inf"),
+        (lambda s: s.update(best_epoch=-1.0), "best_epoch is -1.0, but must be from 0 to"),
+        (lambda s: s.update(without_improvement=-3), "without_improvement is -3, but must be from 0 to"),
+        (lambda s: s.update(average_updates=-7), "average_updates is -7, but must be from 0 to"),
+        (lambda s: s.update(average_updates=10**9), "average_updates is 1000000000, but must be from 0 to"),
+        (lambda s: s.update(validated=10**9), "validated is 1000000000, but must be from -1 to"),
+        (lambda s: s.update(pictured=-2), "pictured is -2, but must be from -1 to"),
+        (lambda s: s.update(pictured=10**9), "pictured is 1000000000, but must be from -1 to"),
+        (lambda s: s.update(metrics_bytes=-5), "metrics_bytes is -5, but must be from 0 to"),
+        (lambda s: s.update(retries=-(10**6)), "retries is -1000000, but must be from 0 to 1"),
+        (lambda s: s.update(retries=2), "retries is 2, but must be from 0 to 1"),
+        (lambda s: s.update(findings=[{"check": "x", "message": "m"}]), "a finding is not as it was written"),
+        (
+            lambda s: s.update(findings=[{"check": "x", "message": 3, "step": 1, "epoch": 1.0}]),
+            "a finding is not as it was written",
+        ),
+        (lambda s: s.update(format=True), "format True, but this version reads format 1"),
         (lambda s: s.update(finished=3), "finished is '3', which is no str"),
         (lambda s: s["digests"].pop("optimizer"), "it has no part 'optimizer'"),
         (lambda s: s["digests"].update(model=3), "model.safetensors is not as it was written"),
@@ -228,6 +278,13 @@ def test_a_state_that_no_run_has_is_refused_by_field(
     forge_state(run, edit)
     with pytest.raises(AncestralError, match=words):
         ancestral.resume(run)
+
+
+@pytest.mark.parametrize("number", [True, 1.0, "1"])
+def test_a_format_that_is_no_number_of_one_is_refused(number: object, run: Path) -> None:
+    config = tomllib.loads((run / "config.toml").read_text())
+    (run / "config.toml").write_text(tomli_w.dumps({**config, "format": number}))
+    refused(run, f"has format {number!r}, but this version reads format 1")
 
 
 @pytest.mark.parametrize("data", [[], {"train": 3}, "digits"])

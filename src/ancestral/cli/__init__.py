@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ancestral.errors import AncestralError, nearest
+from ancestral.errors import AncestralError, memory_ran_out, nearest
 
 VERBS = {
     "train": "train a model on a data set",
@@ -25,12 +25,6 @@ VERBS = {
     "list": "models, data sets, objectives, estimators",
     "doctor": "is everything here that is needed?",
 }
-
-OUT_OF_MEMORY = (
-    "out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory", "overflowed with sizes",
-)  # fmt: skip
-"""What torch says when memory runs out, on a GPU and on a CPU, or when even the number of bytes is too large."""
-
 
 SPINS = "2000"
 """How often a thread looks for work before it sleeps. OpenMP's own default keeps a core busy with waiting: where cores
@@ -57,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a disk that is full, a name that is too long
         print(f"error: {error}. Give another place, or make room there.", file=sys.stderr)
         return 1
-    except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError, on the CPU without a name of its own
-        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
+    except (MemoryError, RuntimeError) as error:
+        if not memory_ran_out(error):
             raise
         reason = (str(error).splitlines() or ["no more could be had"])[0]
         print(f"error: memory ran out: {reason} Ask for less at once, in batches, layers or -n.", file=sys.stderr)

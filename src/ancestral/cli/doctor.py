@@ -73,11 +73,11 @@ def threads() -> str:
     from ancestral.networks.processor import cores
 
     words = "a run trains with one, unless --threads says otherwise"
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load > cores() / 2:
+    load, all_cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
+    if load > all_cores / 2:
         return (
-            f"{words}; others keep {load:.1f} of {cores()} cores busy, and threads that wait for each other on shared "
-            "cores can be ten times slower: stay with one"
+            f"{words}; the load of the machine is {load:.1f} on {all_cores} cores, and threads that wait for each "
+            "other on shared cores can be ten times slower: stay with one"
         )
     if cores() > 1:
         return f"{words}; the cores are free now, so --threads {cores()} may pay for wide networks and large batches"

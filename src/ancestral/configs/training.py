@@ -101,17 +101,10 @@ class TrainingConfig:
                 f"learning_rate_warmup is {self.learning_rate_warmup:g} epochs, but training has {self.epochs}: the "
                 "learning rate itself would never be reached. Use a shorter --learning-rate-warmup, or more --epochs."
             )
-        if self.validate_every > self.epochs:
+        if self.schedule == "iwae" and self.epochs == 1:
             raise AncestralError(
-                f"validate_every is {self.validate_every} epochs, which has no effect in a run of {self.epochs}: the "
-                f"end is always validated. Use --validate-every {self.epochs} or less, or more --epochs."
-            )
-        validations = -(-self.epochs // self.epochs_between_validations)
-        if self.patience and self.patience >= validations:
-            raise AncestralError(
-                f"patience is {self.patience}, which has no effect: {self.epochs} epochs have {validations} "
-                f"validation{'s' * (validations > 1)}, and the first can't be a failure. Use a lower --patience, more "
-                "--epochs or a lower --validate-every."
+                "the iwae schedule has no effect in 1 epoch, which is its first stage: give more --epochs, or "
+                "--schedule constant."
             )
         if self.schedule == "exponential" and self.final_learning_rate <= 0:
             raise AncestralError("the exponential schedule never reaches 0: give --final-learning-rate above 0.")

@@ -6,16 +6,18 @@ shapes and sizes are compared with what the model needs before a tensor is read.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import inspect
 import json
 import math
 import shutil
+import time
 import types
 import typing
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,13 +28,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ancestral.errors import AncestralError
-from ancestral.training.folder import FORMAT, flush, read_json, replace_directory, temporary
+from ancestral.training.folder import FORMAT, flush, is_format, read_json, replace_directory, temporary
 
 Tensors = Mapping[str, Tensor]
 State = TypeVar("State")
 
 HEADER_BYTES = 2**24
 """Room for the names and shapes in a file of tensors, beside the tensors themselves."""
+TRIES = 10
+"""How often a checkpoint is read that a training process replaces meanwhile."""
 
 
 class _DamageError(Exception):
@@ -63,9 +67,10 @@ def write_checkpoint(place: Path, parts: Mapping[str, Tensors], state: Mapping[s
         replace_directory(new, place)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(new, ignore_errors=True)
+        before = "The previous one is untouched" if has_checkpoint(place) else "There was none before it"
         raise AncestralError(
-            f"can't write the checkpoint {place}: {error}. The previous one is untouched: free some space, then "
-            f"continue with `ancestral resume {place.parent.parent}`."
+            f"can't write the checkpoint {place}: {error}. {before}: free some space, then continue with "
+            f"`ancestral resume {place.parent.parent}`."
         ) from None
 
 
@@ -77,6 +82,8 @@ def read_checkpoint(
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """The parts and the state of a checkpoint, verified; the previous one where this one is missing or damaged.
 
+    Another process may write it meanwhile: what is replaced while it is read is read again.
+
     Args:
         place: the checkpoint's folder.
         device: where its tensors go.
@@ -87,41 +94,94 @@ def read_checkpoint(
     Raises:
         AncestralError: neither is whole, or the parts are not like those asked for.
     """
-    old = place.with_name(f"{place.name}.old")
-    try:
-        return _read(place, device, like)
-    except _DamageError as damage:
-        if old.exists():
-            try:
-                found = _read(old, device, like)
-            except _DamageError:
-                pass
-            else:
-                step = f", of step {found[1]['step']}" if "step" in found[1] else ""
-                tell(f"{damage} The checkpoint before it is taken instead ({old}{step}): what came after is lost.")
-                return found
-        raise AncestralError(f"{damage} Restore the folder from a copy, or train again.") from None
+    for attempt in range(TRIES):
+        read = _identity(place)
+        try:
+            return _read(place, device, like)
+        except _DamageError as error:
+            damage = error
+        if read is not None and read == _identity(place):
+            break
+        time.sleep(0.001 * attempt)
+    old = _before(place)
+    if old.exists():
+        with contextlib.suppress(_DamageError):
+            found = _read(old, device, like)
+            step = f", of step {found[1]['step']}" if "step" in found[1] else ""
+            tell(f"{damage} The checkpoint before it is taken instead ({old}{step}): what came after is lost.")
+            return found
+    raise _lost(damage)
 
 
 def has_checkpoint(place: Path) -> bool:
     """Whether there is something to read at ``place``."""
-    return place.exists() or place.with_name(f"{place.name}.old").exists()
+    return place.exists() or _before(place).exists()
 
 
-def weights_bytes(place: Path) -> int:
-    """The size of the file of weights at ``place``, or of the one before; 0 where there is none."""
-    files = [folder / "model.safetensors" for folder in (place, place.with_name(f"{place.name}.old"))]
-    return max(file.stat().st_size if file.is_file() else 0 for file in files)
+def check_stored_weights(places: Iterable[Path], like: Tensors) -> None:
+    """Compare what is stored of a model with what it needs, by the names and shapes in the files' headings alone.
+
+    Args:
+        places: of the checkpoints; the one before each counts too.
+        like: what the model needs, on whatever device: on ``meta`` it takes no memory.
+
+    Raises:
+        AncestralError: there are checkpoints, and none has weights of these names and shapes; it tells of the first.
+    """
+    problems: list[AncestralError] = []
+    folders = [folder for place in places for folder in (place, _before(place))]
+    for place in filter(Path.exists, folders):
+        try:
+            with _reading(place):
+                stored = _shapes(place / "model.safetensors")
+        except _DamageError as damage:
+            problems.append(_lost(damage))
+            continue
+        difference = _difference(stored, like)
+        missing = min(like.keys() - stored.keys(), default=None)
+        if difference is None and missing is None:
+            return
+        problems.append(_unlike(place, "model", difference or f"Missing key {missing}"))
+    if problems:
+        raise problems[0]
+
+
+def _before(place: Path) -> Path:
+    return place.with_name(f"{place.name}.old")
+
+
+def _identity(place: Path) -> tuple[int, int] | None:
+    """Which folder is at ``place`` now, of those that come and go there; None for none."""
+    try:
+        found = place.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _lost(damage: _DamageError) -> AncestralError:
+    return AncestralError(f"{damage} Restore the folder from a copy, or train again.")
+
+
+@contextlib.contextmanager
+def _reading(place: Path) -> Iterator[None]:
+    """Whatever keeps a checkpoint from being read is damage to it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise _DamageError(f"the checkpoint {place} is incomplete: {error.filename} is missing.") from None
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _DamageError(f"the checkpoint {place} can't be read: {error}.") from None
 
 
 def _read(
     place: Path, device: str, like: Mapping[str, Tensors] | None
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    try:
+    with _reading(place):
         state = read_json(place / "state.json")
         if not isinstance(state, dict) or not isinstance(state.get("digests"), dict):
             raise _DamageError(f"the checkpoint {place} is damaged: state.json is not as it was written.")
-        if state.get("format") != FORMAT:
+        if not is_format(state.get("format")):
             raise AncestralError(
                 f"the checkpoint {place} has format {state.get('format')!r}, but this version reads format {FORMAT}."
             )
@@ -135,10 +195,6 @@ def _read(
                 raise _DamageError(f"the checkpoint {place} is damaged: it names a part {part!r}.")
             parts[part] = _read_part(place, part, state["digests"][part], device, None if like is None else like[part])
         return parts, state
-    except FileNotFoundError as error:
-        raise _DamageError(f"the checkpoint {place} is incomplete: {error.filename} is missing.") from None
-    except (OSError, SafetensorError, ValueError) as error:
-        raise _DamageError(f"the checkpoint {place} can't be read: {error}.") from None
 
 
 def _read_part(place: Path, part: str, digest: object, device: str, like: Tensors | None) -> dict[str, Tensor]:
@@ -146,16 +202,11 @@ def _read_part(place: Path, part: str, digest: object, device: str, like: Tensor
     needed = None if like is None else sum(tensor.nbytes for tensor in like.values())
     if needed is not None and file.stat().st_size > needed + HEADER_BYTES:
         raise _unlike(place, part, f"it has {file.stat().st_size:,} bytes, and at most {needed:,} are needed")
+    shapes = _shapes(file)
     if _digest(file) != digest:
         raise _DamageError(f"the checkpoint {place} is damaged: {file.name} is not as it was written.")
-    if like is not None:
-        with safe_open(file, "pt") as header:
-            for name in header.keys():  # noqa: SIM118 (it is no dictionary)
-                if name not in like:
-                    raise _unlike(place, part, f"it has {name}, which there is not")
-                shape = tuple(header.get_slice(name).get_shape())
-                if shape != like[name].shape:
-                    raise _unlike(place, part, f"size mismatch for {name}: {shape}, not {tuple(like[name].shape)}")
+    if like is not None and (difference := _difference(shapes, like)):
+        raise _unlike(place, part, difference)
     tensors = load_file(file, device)
     for name, tensor in tensors.items():
         if like is not None and tensor.dtype != like[name].dtype:
@@ -163,10 +214,39 @@ def _read_part(place: Path, part: str, digest: object, device: str, like: Tensor
     return tensors
 
 
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """The names and shapes in the heading of a file of tensors, of which nothing else is read.
+
+    Raises:
+        _DamageError: the heading can't be read, or the file is longer or shorter than it says.
+    """
+    damaged = f"the checkpoint {file.parent} is damaged: {file.name} is not as it was written"
+    with file.open("rb") as content:
+        claimed = int.from_bytes(content.read(8), "little")
+    if claimed > HEADER_BYTES:
+        raise _DamageError(f"{damaged}: its heading claims to be of {claimed:,} bytes, more than any is.")
+    try:
+        with safe_open(file, "pt") as heading:
+            return {name: tuple(heading.get_slice(name).get_shape()) for name in heading.keys()}  # noqa: SIM118 (no dict)
+    except SafetensorError as error:
+        raise _DamageError(f"{damaged}: {error}.") from None
+
+
+def _difference(shapes: Mapping[str, tuple[int, ...]], like: Tensors) -> str | None:
+    """The first tensor that is not of the shape that it should have, or should not be there at all."""
+    for name, shape in shapes.items():
+        if name not in like:
+            return f"it has {name}, which there is not"
+        if shape != like[name].shape:
+            return f"size mismatch for {name}: {shape}, not {tuple(like[name].shape)}"
+    return None
+
+
 def _unlike(place: Path, part: str, difference: str) -> AncestralError:
     what = {"model": "weights", "average": "averaged weights"}.get(part, f"part {part!r}")
     return AncestralError(
-        f"the {what} in {place} do not fit this model: {difference}. Build it with the settings in config.toml."
+        f"the {what} in {place} do not fit this model: {difference}. Build it with the settings it was trained with, "
+        "those in config.toml; if that file has changed, restore it from a copy."
     )
 
 
@@ -188,6 +268,36 @@ def read_state(kind: type[State], state: Mapping[str, Any], place: Path) -> Stat
                 f"{str(values[field.name])[:60]!r}, which is no {field.type}."
             )
     return kind(**values)
+
+
+def check_ranges(state: object, ranges: Mapping[str, tuple[float, float]], place: Path) -> None:
+    """Check the numbers that a dataclass holds, alone or in dictionaries.
+
+    Args:
+        ranges: the least and the largest number that each field may hold.
+
+    Raises:
+        AncestralError: a number is outside its range.
+    """
+    for name, (low, high) in ranges.items():
+        value = getattr(state, name)
+        for number in value.values() if isinstance(value, dict) else (value,):
+            if not low <= number <= high:
+                raise AncestralError(
+                    f"the checkpoint {place} does not fit this run: in state.json {name} is {str(value)[:60]}, but "
+                    f"must be from {low:g} to {high:g}. Restore the folder from a copy, or train again."
+                )
+
+
+def check_random_state(state: Tensor, place: Path) -> None:
+    """Raise ``AncestralError`` where the state is none that the random numbers of the CPU can have."""
+    try:
+        torch.Generator().set_state(state)
+    except RuntimeError as error:
+        raise AncestralError(
+            f"the checkpoint {place} does not fit this run: its random state is none ({str(error).splitlines()[0]}). "
+            "Restore the folder from a copy, or train again."
+        ) from None
 
 
 def _is_a(value: object, hint: Any) -> bool:

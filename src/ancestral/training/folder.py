@@ -22,6 +22,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,6 +87,7 @@ class RunFolder:
             write_atomically(self.config_file, tomli_w.dumps({"format": FORMAT, **config}).encode())
             self.samples.mkdir(exist_ok=True)
             (self.path / "checkpoints").mkdir(exist_ok=True)
+            flush(self.path)
         except OSError as error:
             raise AncestralError(
                 f"can't write the run folder {self.path}: {error.strerror}. Give another --out."
@@ -146,7 +148,7 @@ class RunFolder:
             config = tomllib.loads(text)
         except (ValueError, RecursionError) as error:
             raise AncestralError(f"{self.config_file} is not valid TOML: {error}. Restore it from a copy.") from None
-        if config.get("format") != FORMAT:
+        if not is_format(config.get("format")):
             raise AncestralError(
                 f"{self.config_file} has format {config.get('format')!r}, but this version reads format {FORMAT}. "
                 "Use the "
@@ -264,14 +266,30 @@ class RunFolder:
         """Raise at what no run has: a link out of the folder, which could name any file of yours, or a pipe."""
         home = os.path.realpath(self.path)
         for folder, folders, files in os.walk(self.path):
-            for place in (Path(folder, name) for name in (*folders, *files)):
-                if place.is_symlink() and not Path(os.path.realpath(place)).is_relative_to(home):
+            # What a process that trains here is writing is not read, and may be gone before it is looked at.
+            folders[:] = [name for name in folders if not _is_leftover(Path(name))]
+            if Path(folder) == self.samples:
+                continue  # pictures, which only pages read: they look for themselves, and do without a bad one
+            for place in (Path(folder, name) for name in (*folders, *files) if not _is_leftover(Path(name))):
+                link = place.is_symlink()
+                if link and not Path(os.path.realpath(place)).is_relative_to(home):
                     raise AncestralError(
                         f"{place} is a link to {os.readlink(place)}, outside the run folder. If you trust it, put what "
                         "it leads to in its place."
                     )
-                if not place.is_file() and not place.is_dir():
+                try:
+                    mode = place.stat().st_mode
+                except OSError:
+                    if not link:  # moved or removed since it was listed
+                        continue
+                    mode = 0
+                if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                     raise AncestralError(f"{place} is neither a file nor a folder: remove it.")
+
+
+def is_format(value: object) -> bool:
+    """Whether it is the number of the format that this version reads: 1, where Python takes true for 1 as well."""
+    return type(value) is int and value == FORMAT
 
 
 def read_text(path: Path) -> str:
@@ -306,7 +324,10 @@ def _refuse_number(word: str) -> float:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the place, flush to the disk, then move into place: a reader sees the old file or the new one."""
+    """Write beside the place, flush to the disk, then move into place: a reader sees the old file or the new one.
+
+    Once this returns, the disk keeps the new one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     new = temporary(path)
     try:
@@ -315,6 +336,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
+        flush(path.parent)
     except OSError:
         with contextlib.suppress(OSError):  # the first error is the one to be told
             new.unlink(missing_ok=True)

@@ -10,9 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributions.constraints import dependent_property
 from torch.optim import Optimizer
 
-from ancestral.configs import TrainingConfig
+from ancestral.configs import MODELS, TrainingConfig
 from ancestral.data import Dataset, Split
 from ancestral.distributions.support import base_of, support_of
 from ancestral.errors import AncestralError
@@ -30,7 +29,8 @@ from ancestral.models.latent_variable import ACTIVE, activity, divergence_per_un
 from ancestral.training.optimization import average_decay
 
 Finding = dict[str, str | float]
-"""What a check found: its name (``check``), ``step``, ``epoch`` and ``message``."""
+"""What a check found: its name (``check``), ``step``, ``epoch`` and ``message``; and the epoch at which it was
+``withdrawn``, where it was."""
 Row = dict[str, float]
 """A line of metrics: step, epoch, and the means of the named scalars since the line before."""
 
@@ -38,23 +38,37 @@ PIECE = 1 << 20
 """Numbers that are read at a time from the data."""
 READ_ROWS, READ_NUMBERS = 200_000, 1 << 27
 """How many rows of a split, and how many numbers in them, are compared with another's at most."""
+COUNTED = 10_000
+"""Training rows whose values are counted at most."""
 FEW = 20
 """So many lines of metrics, or updates, without any change are no chance."""
 UNMOVED = 1e-6
 """Weights that move by less than this part of their size in so many updates are frozen."""
 WINNING = 0.995
 """How often a discriminator is right that has won. (On MNIST at its defaults it passes through 0.98, and recovers.)"""
-ALIKE = 0.1
-"""Samples whose mean distance from each other is a smaller part of that of data are alike."""
-BEGUN, BEGUN_GAME = 100, 500
+FEW_GROUPS, ALIKE = 0.04, 0.3
+"""Samples are alike that fall into a smaller part of the groups that as many data fall into, at a smaller part of their
+mean distance. (On the digits at the defaults, of 256: 3 or 4 groups at 0.2 of the distance after 30 epochs, where
+nearly all are one picture; 8 to 35 at 0.4 to 0.7 after 100.)"""
+BEGUN, BEGUN_GAME = 100, 400
 """Updates before which a posterior may well be like the prior, and samples of a game alike: they start so."""
+SHORT = 1000
+"""So many updates may be too few, whatever else is wrong."""
 MOST_SILENT_UNITS = 3
 """So many active units are no collapse, however many there could be."""
 
 
 def is_row(row: Mapping[str, object]) -> bool:
-    """Whether it is a line of metrics, and nothing else that a file may hold."""
-    return {"step", "epoch"} <= row.keys() and all(isinstance(value, int | float) for value in row.values())
+    """Whether it is a line of metrics, all of them finite, and nothing else that a file may hold."""
+    values = row.values()
+    return {"step", "epoch"} <= row.keys() and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+
+
+def is_finding(found: Mapping[str, object]) -> bool:
+    """Whether it is what a check found, and nothing else that a file may hold."""
+    return all(isinstance(found.get(name), str) for name in ("check", "message")) and all(
+        isinstance(found.get(name), int | float) for name in ("step", "epoch")
+    )
 
 
 # ---- the data
@@ -103,6 +117,8 @@ def constant_data(data: Dataset) -> str | None:
             return None
     if first is None:
         return None
+    if len(data.train) == 1:
+        return "there is a single training row: a model can only repeat it. Give more rows, or a higher --train-limit."
     values = np.unique(without_noise.to_original(first))
     seen = f", and every number in them is {values[0]:g}" if len(values) == 1 else ""
     cure = " If its rows differ, --binarization dynamic keeps what threshold drops." if threshold else ""
@@ -113,16 +129,19 @@ def constant_data(data: Dataset) -> str | None:
 
 
 def leaked_rows(data: Dataset) -> str | None:
-    """Test rows are copies of training rows.
+    """Test rows are copies of training rows, and more of them than chance makes.
 
-    Short rows repeat by nature. How many of the test rows then equal a training row can be told from how many of the
-    training rows equal another one; of images with many grey levels none should.
+    Rows of a few bits, or of a few columns with few values, repeat by nature: each test row is given the chance that
+    one of the training rows equals it where the columns are drawn independently of each other, each as the training
+    rows have it.
     """
-    test, train = _hashes(data.test), Counter(_hashes(data.train))
+    test, train = _hashes(data.test), set(_hashes(data.train))
     copies = sum(row in train for row in test)
-    repeated = sum(count for count in train.values() if count > 1) / max(1, train.total())
-    expected = 0.0 if data.levels > 2 else repeated * len(test)
-    if copies <= max(2.0, 0.01 * len(test)) + 2 * expected + 3 * math.sqrt(expected):
+    usual = max(2.0, 0.01 * len(test))
+    if copies <= usual:
+        return None
+    expected = _copies_by_chance(data.train, data.test, len(test))
+    if copies <= usual + 2 * expected + 3 * math.sqrt(expected):
         return None
     part = "" if len(test) == len(data.test) else f"first {len(test):,} "
     return (
@@ -135,6 +154,24 @@ def leaked_rows(data: Dataset) -> str | None:
 def _piece(data: Dataset) -> int:
     """How many rows to read at a time."""
     return max(1, PIECE // math.prod(data.description.shape))
+
+
+def _copies_by_chance(train: Split, test: Split, rows: int) -> float:
+    """How many of the first test rows would equal a training row if columns were independent."""
+    known = train.take(np.arange(min(len(train), COUNTED)))
+    known = known.reshape(len(known), -1)
+    expected = 0.0
+    for begin in range(0, rows, COUNTED):
+        new = test.take(np.arange(begin, min(begin + COUNTED, rows)))
+        new = new.reshape(len(new), -1)
+        log_chance = np.zeros(len(new))
+        for mine, theirs in zip(new.T, known.T, strict=True):
+            values, counts = np.unique(theirs, return_counts=True)
+            place = np.searchsorted(values, mine).clip(max=len(values) - 1)
+            share = np.where(values[place] == mine, counts[place] / len(known), 0.5 / len(known))
+            log_chance += np.log(share)
+        expected -= np.expm1(-len(train) * np.exp(log_chance)).sum()
+    return expected
 
 
 def _hashes(split: Split) -> list[int]:
@@ -154,9 +191,9 @@ def _hashes(split: Split) -> list[int]:
 
 
 def cold_average(config: TrainingConfig, total: int) -> str | None:
-    """The moving average of the weights never reaches its decay within ``total`` updates."""
+    """The moving average of the weights stays far from its decay within ``total`` updates."""
     reached = average_decay(1.0, total)
-    if config.ema <= reached:
+    if 1 - reached <= 2 * (1 - config.ema):  # it averages over half as many updates as it should, or more
         return None
     return (
         f"the moving average of the weights stays short of its decay, {config.ema:g}: it starts low and has reached "
@@ -173,20 +210,61 @@ def idle_limit(data: Dataset) -> str | None:
     return f"train_limit is {limit:,}, which has no effect: there are {len(data.train):,} training rows. Leave it out."
 
 
+def idle_batch_size(data: Dataset, config: TrainingConfig) -> str | None:
+    """There are fewer training rows than a batch is to have. (The default, which nobody typed, is another matter.)"""
+    if config.batch_size <= len(data.train) or config.batch_size == TrainingConfig.batch_size:
+        return None
+    return (
+        f"batch_size is {config.batch_size:,}, but there are {len(data.train):,} training rows: an epoch is one "
+        f"update, of all of them. --batch-size {len(data.train)} gives the same; a smaller one gives more updates."
+    )
+
+
 # ---- the lines of metrics
 
 
-def frozen_loss(rows: Sequence[Row]) -> str | None:
-    """A loss is the same on every line since the start."""
+def frozen_loss(rows: Sequence[Row], players: Sequence[Player], config: TrainingConfig, model: str) -> str | None:
+    """A player's loss is the same on every line since the start."""
     if len(rows) < FEW:
         return None
-    for name in (name for name in rows[-1] if name.endswith("loss")):
+    for player in players:
+        name = f"{player.name} loss" if len(players) > 1 else "loss"
         if all(math.isclose(row.get(name, math.nan), rows[0].get(name, math.nan), rel_tol=1e-6) for row in rows[::-1]):
             return (
                 f"{name} has been {rows[0][name]:.6g} on every line since the start: it does not depend on the weights "
-                "that are trained, or they do not move. Look at the loss of the model, or raise --learning-rate."
+                "that are trained, or they do not move. Look at the loss of the model"
+                f"{_rate(player, config, model)[1]}."
             )
     return None
+
+
+def _rate(player: Player, config: TrainingConfig, model: str) -> tuple[str, str]:
+    """The learning rate of a player, under the name it is set by, and what to do with it where weights stand still."""
+    flag, rate = "--learning-rate", config.learning_rate
+    if player.learning_rate is not None:
+        rate = player.learning_rate
+        known = model in MODELS
+        flag = f"--{player.name}-learning-rate" if known else f"the learning_rate of Player({player.name!r})"
+    seen = f"{flag} {rate:g}" if flag.startswith("--") else f"{flag}, {rate:g}"
+    usual = (MODELS[model][1] if model in MODELS else TrainingConfig()).learning_rate
+    if rate < usual:
+        return seen, f", or raise {flag}"
+    return seen, f", or lower {flag}: steps too long saturate units" if rate > usual else ""
+
+
+def loss_above_start(rows: Sequence[Row], untrained: float, total: int) -> str | None:
+    """The loss is far above that of the untrained model, on each of the last ten lines.
+
+    A learning rate that is far too high throws the weights away in the first steps, so that no line shows the jump.
+    """
+    recent = [row.get("loss", math.nan) for row in rows[-10:]]
+    if len(recent) < 10 or rows[-1]["step"] < total / 10 or not min(recent) > untrained + 0.1 * abs(untrained):
+        return None
+    return (
+        f"the loss is {recent[-1]:.4g} at epoch {rows[-1]['epoch']:.3g}, far above that of the untrained model, "
+        f"{untrained:.4g}: steps are too long. Lower --learning-rate, clip the gradient with --gradient-clip 1, or "
+        "raise --learning-rate-warmup."
+    )
 
 
 def loss_spike(rows: Sequence[Row], recent: int = 20, lasting: int = 5) -> str | None:
@@ -211,17 +289,36 @@ def loss_spike(rows: Sequence[Row], recent: int = 20, lasting: int = 5) -> str |
     )
 
 
-def overfitting(rows: Sequence[Row], validations: Sequence[Row], config: TrainingConfig) -> str | None:
-    """The validation loss has turned and lost a good part of what it had gained, while training's went on falling."""
+def validation_not_finite(loss: float, epoch: float, data: Dataset) -> str | None:
+    """The validation loss is infinite or not a number."""
+    if math.isfinite(loss):
+        return None
+    return (
+        f"the validation loss is {loss} at epoch {epoch:.3g}, while that of training is finite, so that this "
+        "validation says nothing and its weights can't be the best. Look at validation() of the model, and at the "
+        f"{len(data.validation):,} validation rows; --validation 0 trains without."
+    )
+
+
+def overfitting(
+    rows: Sequence[Row], validations: Sequence[Row], config: TrainingConfig, untrained: float
+) -> str | None:
+    """The validation loss has turned and lost a good part of what it had gained, while training's went on falling.
+
+    What it has lost must stand out from how much it moves from one validation to the next: of few rows it wanders.
+    """
     if len(validations) < 6 or config.patience:
         return None
     losses = [row["validation loss"] for row in validations]
     best = min(range(len(losses)), key=losses.__getitem__)
-    gained, lost = losses[0] - losses[best], sorted(losses[-3:])[0] - losses[best]
-    if len(losses) - best < 5 or not lost > max(0.1 * gained, 0.01 * abs(losses[best])):
+    gained, lost = losses[0] - losses[best], min(losses[-3:]) - losses[best]
+    steps = sorted(abs(after - before) for before, after in pairwise(losses[best:]))
+    if len(losses) - best < max(5, len(losses) / 4):
+        return None
+    if not lost > max(0.1 * gained, 0.01 * abs(losses[best]), 3 * steps[len(steps) // 2]):
         return None
     then, now = (_mean_between(rows, *validations[i - 1 : i + 1]) for i in (max(1, best), len(validations) - 1))
-    if not now < then:
+    if not now < min(then, untrained):
         return None
     return (
         f"overfitting: the validation loss was best at epoch {validations[best]['epoch']:.3g} ({losses[best]:.4g}) "
@@ -265,10 +362,15 @@ def _mean_between(rows: Sequence[Row], begin: Row, end: Row) -> float:
 
 
 def frozen_weights(
-    model: nn.Module, players: Iterable[Player], before: Mapping[str, Tensor], updates: int, config: TrainingConfig
+    weights: nn.Module,
+    players: Iterable[Player],
+    before: Mapping[str, Tensor],
+    updates: int,
+    config: TrainingConfig,
+    model: str,
 ) -> str | None:
     """The weights of a player are where they were in ``before``, a state dict of ``updates`` steps ago."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names = {parameter: name for name, parameter in weights.named_parameters()}
     for player in players:
         learnable = [p for p in player.parameters if p.requires_grad and p in names]
         if not learnable or updates // player.every < FEW:
@@ -276,63 +378,104 @@ def frozen_weights(
         moved = math.hypot(*((p.detach().cpu() - before[names[p]]).norm().item() for p in learnable))
         size = math.hypot(*(p.detach().norm().item() for p in learnable))
         if moved <= UNMOVED * size:
+            rate, cure = _rate(player, config, model)
             return (
-                f"the weights of the {player.name} have hardly changed in {updates:,} steps (by {moved:.2g}, where "
-                f"they are {size:.2g}): its gradients are zero, or too small for --learning-rate "
-                f"{player.learning_rate or config.learning_rate:g}. Raise it, or look for what stops the gradient: "
-                "saturated units, a detached tensor, a loss at its limit."
+                f"the weights of the {player.name} have hardly changed in {updates:,} steps at {rate} (by {moved:.2g}, "
+                f"where they are {size:.2g}). Look for what stops the gradient (saturated units, a detached tensor, a "
+                f"loss at its limit){cure}."
             )
     return None
 
 
 def posterior_collapse(
-    model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor | None]]
+    model: LatentVariableModel,
+    batches: Iterable[tuple[Tensor, Tensor | None]],
+    rows: Sequence[Row] = (),
+    own: bool = False,
 ) -> str | None:
     """Hardly any unit of a latent variable says anything of the data.
 
     That is fewer than a tenth of them active and fewer than three (Burda, Grosse and Salakhutdinov, 2016, section 5.2),
-    or less than half a nat of divergence in all. Units that stand still far from the prior are something else.
+    and less than half a nat of divergence in all, where that is known: units that stand still far from the prior are
+    something else. A divergence that still rises on the lines of metrics, ``rows``, tells of a posterior that is only
+    beginning. ``own``: the model's settings are arguments in Python, not flags.
     """
+    fifth = len(rows) // 5
+    if fifth and "kl" in rows[-1]:
+        before, now = (sum(row["kl"] for row in part) for part in (rows[-2 * fifth : -fifth], rows[-fifth:]))
+        if now > 1.1 * before:
+            return None
     batches = list(batches)
     divergence = divergence_per_unit(model, *batches[0])
     for name, values in activity(model, batches).items():
         units, active = values.numel(), int((values > ACTIVE).sum())
         kl = divergence.get(name)
-        silent = active < min(MOST_SILENT_UNITS, max(1.0, units / 10)) or (kl is not None and kl.sum() < 0.5)
-        if not silent or not is_finite(values) or (kl is not None and not kl.median() < 1):
+        few = active < min(MOST_SILENT_UNITS, max(1.0, units / 10))
+        if not few or not is_finite(values) or (kl is not None and not kl.sum() < 0.5):
             continue
         parts = ""
         if kl is not None:
             parts = f", {kl.sum().item():.2g} nats of divergence in all, {kl.max().item():.2g} in the largest"
-        if model.objective == "iwae":
-            cure = "Use --bound elbo, where --kl-warmup 10 or --free-bits 0.1 holds the divergence back at the start."
-        elif model.beta > 1:
-            cure = f"Lower --beta (now {model.beta:g})."
-        else:
-            cure = "Hold the divergence back at the start with --kl-warmup 10, or give each unit --free-bits 0.1."
         return (
             f"posterior collapse: {name!r} says next to nothing of the data ({active} of {units} units active{parts}), "
-            f"so that the model makes them without it. {cure}"
+            f"so that the model makes them without it. {_against_collapse(model, own)}"
+            + (" Where training was short, more --epochs come first." if rows and rows[-1]["step"] < SHORT else "")
         )
     return None
 
 
-def mode_collapse(samples: Tensor, data: Tensor) -> str | None:
-    """Samples ``[n, *shape]`` are much nearer to each other than data ``[m, *shape]`` are."""
-    mine, theirs = (_spread(x) for x in (samples, data))
-    if not mine < ALIKE * theirs:
+def _against_collapse(model: LatentVariableModel, own: bool) -> str:
+    """What to turn; of an own model, the arguments of LatentVariableModel."""
+    bound, beta, warmup, free = (
+        ("objective='elbo'", "beta", "kl_warmup=10", "free_bits=0.1")
+        if own
+        else ("--bound elbo", "--beta", "--kl-warmup 10", "--free-bits 0.1")
+    )
+    where = " in LatentVariableModel" if own else ""
+    if model.objective == "iwae":
+        return f"Use {bound}{where}, where {warmup} or {free} holds the divergence back at the start."
+    if model.beta > 1:
+        return f"Lower {beta}{where} (now {model.beta:g})."
+    return f"Hold the divergence back at the start with {warmup}{where}, or give each unit {free}."
+
+
+def mode_collapse(samples: Tensor, data: Tensor, done: bool = True) -> str | None:
+    """Samples ``[n, *shape]`` fall into few groups of near copies, where as many data ``[n, *shape]`` fall into many.
+
+    Near is half of how far a row of data is from the nearest other one, in the middle of those that are no copies.
+    Samples so near may still lead from one picture to another by small steps: then they are alike only if their mean
+    distance is small too, or if they are copies at a fiftieth of that. Until training is ``done``, all must be one
+    group: games spread out late.
+    """
+    samples, data = (x.detach().flatten(1).float().cpu() for x in (samples, data))
+    nearest = torch.cdist(data, data).fill_diagonal_(math.inf).min(1).values
+    apart = nearest[nearest > 0]
+    if len(data) < FEW or not len(apart):
+        return None
+    near = 0.5 * apart.median().item()
+    theirs = _groups(data, near)
+    few = max(1.0, FEW_GROUPS * theirs) if done else 1
+    mine, distances = _groups(samples, near), [torch.pdist(x).mean().item() for x in (samples, data)]
+    alike = mine <= few and distances[0] < ALIKE * distances[1]
+    if not alike and _groups(samples, near / 50) > few:
         return None
     return (
-        f"mode collapse: two samples differ by {mine:.3g} on average, two rows of the data by {theirs:.3g}, so that "
-        "the generator makes much the same whatever its noise. Lower --learning-rate, give the discriminator more "
-        "--discriminator-steps, or the generator more --latent."
+        f"mode collapse: {len(samples)} samples are near copies of only {mine} of them, where {len(data)} rows of the "
+        f"data are of {theirs}; two samples differ by {distances[0]:.3g} on average, two rows by {distances[1]:.3g}. "
+        "The generator makes much the same whatever its noise. Lower --learning-rate, train for more --epochs, give "
+        "the discriminator more --discriminator-steps, or the generator more --latent."
     )
 
 
-def _spread(x: Tensor) -> float:
-    """The mean Euclidean distance between two rows."""
-    distance = torch.pdist(x.detach().flatten(1).float().cpu())
-    return distance.mean().item() if len(distance) else math.nan
+def _groups(x: Tensor, near: float) -> int:
+    """How many rows it takes to have every row ``near`` one of them, taken in order."""
+    close = torch.cdist(x, x) <= near
+    left, groups = torch.ones(len(x), dtype=torch.bool), 0
+    for row, neighbors in enumerate(close):
+        if left[row]:
+            groups += 1
+            left &= ~neighbors
+    return groups
 
 
 # ---- what is not finite

@@ -8,7 +8,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ancestral.configs import TrainingConfig
+from ancestral.configs import MODELS, TrainingConfig
 from ancestral.data import Dataset
 from ancestral.data.dataset import SplitName
 from ancestral.errors import AncestralError
@@ -34,6 +34,8 @@ from ancestral.models.contract import (
 )
 from ancestral.training import health
 from ancestral.training.checkpoint import (
+    check_random_state,
+    check_ranges,
     load_weights,
     optimizer_like,
     optimizer_tensors,
@@ -107,7 +109,9 @@ class Training:
         folder: RunFolder | None = None,
         reporter: Reporter | None = None,
         trackers: Sequence[Tracker] = (),
+        name: str = "",
     ) -> None:
+        """``name`` is that of a model of :data:`ancestral.configs.MODELS`, whose settings are flags."""
         if not isinstance(model, Model):
             raise AncestralError(
                 f"a {type(model).__name__} can't be trained: it has no players(). See ancestral.models.contract.Model."
@@ -117,7 +121,7 @@ class Training:
         self.device = choose_device(config.device)
         self.model, self.dataset, self.config, self.folder = model.to(self.device), dataset, config, folder
         self.reporter = reporter or Silent()
-        self.trackers = trackers
+        self.trackers, self.name = trackers, name
         self.validates = isinstance(model, CanValidate) and len(dataset.validation) > 0
         if config.patience and not self.validates:
             why = "has no validation rows" if isinstance(model, CanValidate) else "is trained by a game, not by a bound"
@@ -129,6 +133,8 @@ class Training:
         self.learnable = [p for player in self.players for p in player.parameters if p.requires_grad]
         self.optimizers: list[Optimizer] = [make_optimizer(player.parameters, config) for player in self.players]
         self.average = MovingAverage(self.model, config.ema) if config.ema else None
+        half = config.precision == "bfloat16"
+        self.autocast = torch.autocast(self.device.split(":")[0], torch.bfloat16) if half else contextlib.nullcontext()
         self.best_weights: dict[str, Tensor] | None = None
         self.progress = Progress()
         self.steps_per_epoch = math.ceil(len(dataset.train) / config.batch_size)
@@ -140,11 +146,32 @@ class Training:
         self.counts: dict[str, int] = {}
         self.rows: list[dict[str, float]] = []
         self.validations: list[dict[str, float]] = []
+        self.untrained = math.nan
+        """The loss of the model before it is trained, where there is one player."""
         self._check_effects()
 
     def _check_effects(self) -> None:
         """Raise at a setting without effect in a run of this length, or on this device."""
         config = self.config
+        if self.validates and config.validate_every > config.epochs:
+            raise AncestralError(
+                f"validate_every is {config.validate_every} epochs, which has no effect in a run of {config.epochs}: "
+                f"the end is always validated. Use --validate-every {config.epochs} or less, or more --epochs."
+            )
+        validations = math.ceil(config.epochs / config.epochs_between_validations)
+        if config.patience and config.patience >= validations:
+            raise AncestralError(
+                f"patience is {config.patience}, which has no effect: {config.epochs} epochs have {validations} "
+                f"validation{'s' * (validations > 1)}, and the first can't be a failure. Use a lower --patience, more "
+                "--epochs or a lower --validate-every."
+            )
+        for player in self.players:
+            if player.every > 1 and player.every >= self.total:
+                flag = "--discriminator-steps" if self.name == "gan" else f"every of Player({player.name!r})"
+                raise AncestralError(
+                    f"the {player.name} is updated once in {player.every:,} steps, but training has {self.total:,}: "
+                    f"it would be updated once. Use a lower {flag}, or more --epochs."
+                )
         warmup = self.model.kl_warmup if isinstance(self.model, LatentVariableModel) else 0.0
         if warmup > config.epochs:
             raise AncestralError(
@@ -189,6 +216,7 @@ class Training:
                     self._check(health.leaked_rows, self.dataset)
                     self._check(health.cold_average, config, self.total)
                     self._check(health.idle_limit, self.dataset)
+                    self._check(health.idle_batch_size, self.dataset, config)
                 self.good = self._state()
                 whole = False
                 while not whole:
@@ -257,6 +285,10 @@ class Training:
             model.initialize(x)
         if self.average:
             self.average = MovingAverage(model, self.config.ema)
+        if len(self.players) == 1:
+            with torch.random.fork_rng():  # at both ends, for weights that change in time
+                losses = [self.players[0].loss(replace(batch, epoch=e))["loss"] for e in (0.0, self.config.epochs)]
+            self.untrained = max(loss.item() for loss in losses)
 
     def _step(self, batch: Batch) -> None:
         """Every player whose turn it is makes one update."""
@@ -268,16 +300,14 @@ class Training:
             rate = learning_rate(self.config, player.learning_rate or self.config.learning_rate, batch.epoch)
             for group in optimizer.param_groups:
                 group["lr"] = rate * 0.5**self.progress.retries
-            if self.config.precision == "bfloat16" and not self.progress.retries:
-                with torch.autocast(self.device.split(":")[0], torch.bfloat16):
-                    scalars = player.loss(batch)
-            else:
+            with contextlib.nullcontext() if self.progress.retries else self.autocast:
                 scalars = player.loss(batch)
             scalars["loss"].backward()  # type: ignore[no-untyped-call]
             if self.config.gradient_clip:
                 nn.utils.clip_grad_norm_(player.parameters, self.config.gradient_clip)
             optimizer.step()
-            optimizer.zero_grad()
+            for parameter in player.parameters:  # what zero_grad() does, without its hooks
+                parameter.grad = None
             prefix = f"{player.name} " if len(self.players) > 1 else ""
             for name, value in scalars.items():
                 name, value = prefix + name, value.detach()
@@ -300,8 +330,9 @@ class Training:
         self.sums, self.counts = {}, {}
         self.rows.append(self._write_metrics(means))
         self.reporter.update(self.progress.step, self.epoch, means)
-        self._check(health.frozen_loss, self.rows)
+        self._check(health.frozen_loss, self.rows, self.players, self.config, self.name)
         self._check(health.loss_spike, self.rows)
+        self._check(health.loss_above_start, self.rows, self.untrained, self.total)
         self._check(health.discriminator_wins, self.rows, self.total)
 
     @property
@@ -312,15 +343,17 @@ class Training:
     def _write_metrics(self, means: dict[str, float]) -> dict[str, float]:
         """A line of metrics, which is returned."""
         row = {"step": self.progress.step, "epoch": self.epoch, "seconds": round(self.progress.seconds, 3), **means}
-        if self.folder is not None:
-            self.progress.metrics_bytes = self.folder.append_metrics(row)
+        if self.folder is not None:  # JSON has no word for what is not finite
+            written = {name: value if math.isfinite(value) else None for name, value in row.items()}
+            self.progress.metrics_bytes = self.folder.append_metrics(written)
         for tracker in self.trackers:
             tracker.scalars(self.progress.step, means)
         return row
 
     def _check(self, check: Callable[..., str | None], *seen: Any) -> None:
-        """Make a check of :mod:`ancestral.training.health`, unless it has spoken in this run; tell what it finds."""
-        if all(finding.get("check") != check.__name__ for finding in self.progress.findings):
+        """Make a check of :mod:`ancestral.training.health`, unless what it has found stands; tell what it finds."""
+        standing = [finding.get("check") for finding in self.progress.findings if "withdrawn" not in finding]
+        if check.__name__ not in standing:
             message = check(*seen)
             if message is not None:
                 self._tell(check.__name__, message)
@@ -335,6 +368,20 @@ class Training:
         for tracker in self.trackers:
             tracker.text(check, message)
         self._write_findings()
+
+    def _withdraw(self, checks: Collection[str], why: str) -> None:
+        """Say that what these checks have found no longer holds."""
+        for i, finding in enumerate(self.progress.findings):
+            if finding.get("check") in checks and "withdrawn" not in finding:
+                note = f"Withdrawn at epoch {self.epoch:.3g}: {why}"
+                # A new one, for the last good state holds the old one.
+                self.progress.findings[i] = {
+                    **finding, "message": f"{finding['message']} {note}", "withdrawn": self.epoch
+                }  # fmt: skip
+                self.reporter.say(f"{finding['check']}: {note}")
+                for tracker in self.trackers:
+                    tracker.text(str(finding["check"]), note)
+                self._write_findings()
 
     def _write_findings(self) -> None:
         if self.folder is not None and (self.progress.findings or self.folder.health_file.exists()):
@@ -362,13 +409,17 @@ class Training:
                 rows += len(x)
             weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         means = {f"validation {name}": value / rows for name, value in sums.items()}
-        self.validations.append(self._write_metrics(means))
-        self._check(health.overfitting, self.rows, self.validations, self.config)
-        epoch = self.epoch
-        loss = means["validation loss"]
+        row, epoch, loss = self._write_metrics(means), self.epoch, means["validation loss"]
+        if health.is_row(row):
+            self.validations.append(row)
+        self._check(health.validation_not_finite, loss, epoch, self.dataset)
+        self._check(health.overfitting, self.rows, self.validations, self.config, self.untrained)
         if not math.isfinite(loss) or (progress.best is not None and loss >= progress.best):
             progress.without_improvement += 1
         else:
+            if progress.best is not None:
+                why = f"the validation loss has since been lower than ever, {loss:.4g}."
+                self._withdraw(("overfitting", "loss_spike"), why)
             progress.best, progress.best_epoch, progress.without_improvement = loss, epoch, 0
             self.best_weights = weights
         if self.config.patience and progress.without_improvement >= self.config.patience:
@@ -389,20 +440,25 @@ class Training:
         updates = self.progress.step - then.step
         self._only(None)
         if learning_rate(self.config, 1.0, self.epoch) > 0.01:  # where the schedule does not ask for it
-            self._check(health.frozen_weights, self.model, self.players, parts["model"], updates, self.config)
+            before = parts["model"]
+            self._check(
+                health.frozen_weights, self.model, self.players, before, updates, self.config, self.name
+            )  # fmt: skip
         # Before half of training is over, much may still change.
         begun = self.progress.step >= max(health.BEGUN, self.total / 2)
         if isinstance(self.model, LatentVariableModel) and begun:
             split: SplitName = "validation" if len(self.dataset.validation) else "train"
             batches = self.dataset.batches(split, VALIDATION_BATCH, shuffle=False, device=self.device)
             with self._evaluating():
-                self._check(health.posterior_collapse, self.model, islice(batches, 1))
+                self._check(
+                    health.posterior_collapse, self.model, islice(batches, 1), self.rows, self.name not in MODELS
+                )  # fmt: skip
 
     def _pictures(self, part: float) -> None:
         if self.progress.step >= health.BEGUN_GAME and len(self.players) > 1 and isinstance(self.model, CanSample):
             x, _ = next(self.dataset.batches("train", EXAMINED, seed=self.config.seed))
             with self._evaluating():
-                self._check(health.mode_collapse, self.model.sample(EXAMINED), x)
+                self._check(health.mode_collapse, self.model.sample(len(x)), x, self.progress.step == self.total)
         if self.folder is None or not isinstance(self.model, CanSample):
             return
         name = f"{round(100 * part):03d}-percent"
@@ -581,6 +637,7 @@ class Training:
         """
         if self.folder is None:
             raise AncestralError("there is no run folder to continue from.")
+        self.start()  # the loss of the untrained model is known from its first weights alone
         place = self.folder.checkpoint("last")
         optimizers: dict[str, Tensor] = {}
         for player, optimizer in zip(self.players, self.optimizers, strict=True):
@@ -596,12 +653,24 @@ class Training:
                 f"the checkpoint {place} does not fit this run: it is of step {progress.step:,}, but the run has "
                 f"{self.total:,} by the settings in config.toml."
             )
-        counted = [name for name, count in progress.counts.items() if count > 0]
-        if sorted(progress.sums) != sorted(counted) or "cpu" not in parts["random"]:
+        step, none = float(progress.step), -1.0  # before the first validation, and the first pictures
+        ranges = {
+            "seconds": (0.0, math.inf), "best_epoch": (0.0, step), "without_improvement": (0.0, step),
+            "validated": (none, step), "pictured": (none, step), "metrics_bytes": (0.0, math.inf),
+            "average_updates": (0.0, step), "counts": (1.0, step), "retries": (0.0, 1.0),
+        }  # fmt: skip
+        check_ranges(progress, ranges, place)
+        if not all(map(health.is_finding, progress.findings)):
+            raise AncestralError(
+                f"the checkpoint {place} does not fit this run: in state.json a finding is not as it was written. "
+                "Restore the folder from a copy, or train again."
+            )
+        if sorted(progress.sums) != sorted(progress.counts) or "cpu" not in parts["random"]:
             raise AncestralError(
                 f"the checkpoint {place} is not whole: it lacks the random state of the CPU, or the sums behind the "
                 "next line of metrics. Restore the folder from a copy, or train again."
             )
+        check_random_state(parts["random"]["cpu"], place)
         for part in ("average", "model"):  # the average too, to see that it fits
             if part in parts:
                 load_weights(self.model, parts[part], place)
