@@ -337,6 +337,12 @@ def test_ones_own_model_is_passed_again_and_a_named_one_is_not(run: Path, tmp_pa
     assert ancestral.resume(tmp_path / "own", own(), data=bits()).which == "best"
 
 
+def test_settings_in_the_config_of_ones_own_model_are_not_believed(tmp_path: Path) -> None:
+    ancestral.train(own(), bits(), out=tmp_path / "own", epochs=1)
+    change(tmp_path / "own", lambda config: config["settings"].update(particles="x", latent=10**15))
+    assert ancestral.resume(tmp_path / "own", own(), data=bits()).which == "best"
+
+
 def test_an_unknown_device_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(AncestralError, match="'nowhere' is not available"):
         ancestral.load(run, device="nowhere")

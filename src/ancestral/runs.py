@@ -372,8 +372,11 @@ def _build(config: Mapping[str, Any], folder: RunFolder, model: nn.Module | None
 def _check_memory(config: Mapping[str, Any], data: Dataset, training: TrainingConfig) -> None:
     """Raise where not even the data and latent variables of one update, of every particle, have room in memory.
 
-    A system that promises more memory than it has would let them be made, and end the process once they are used.
+    A system that promises more memory than it has would let them be made, and end the process once they are used. Of
+    a model of the user's own, config.toml knows nothing.
     """
+    if config["model"] == OWN:
+        return
     settings = config["settings"]
     particles, latent = settings.get("particles", 1), settings.get("latent", 0)
     rows = min(training.batch_size, len(data.train))

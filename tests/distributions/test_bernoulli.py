@@ -10,6 +10,7 @@ from torch.distributions import Bernoulli, Independent, kl_divergence
 
 from ancestral import bernoulli, bernoulli_bias, mlp
 from ancestral.distributions.bernoulli import IndependentBernoulli
+from ancestral.errors import ShapeError
 
 
 def both(logits: torch.Tensor, dims: int) -> tuple[Independent, Independent]:
@@ -55,3 +56,8 @@ def test_it_expands_and_diverges_as_torchs_own() -> None:
 def test_every_bernoulli_vector_of_the_heads_is_this_one() -> None:
     assert isinstance(bernoulli(mlp(3, 5))(torch.zeros(2, 3)), IndependentBernoulli)
     assert isinstance(bernoulli_bias(5)(), IndependentBernoulli)
+
+
+def test_a_single_variable_is_no_vector() -> None:
+    with pytest.raises(ShapeError, match="event_dims is 0"):
+        IndependentBernoulli(torch.zeros(3), 0)

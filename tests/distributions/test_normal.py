@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from ancestral import mlp, normal, standard_normal
+from ancestral import Joint, elbo, mlp, normal, standard_normal
 from ancestral.distributions import base_of
 from ancestral.distributions.normal import IndependentNormal, StandardNormal
+from ancestral.errors import ShapeError
 
 
 def both(loc: torch.Tensor, log_scale: torch.Tensor, dims: int) -> tuple[Independent, Independent]:
@@ -69,3 +70,24 @@ def test_every_normal_vector_of_the_heads_is_this_one(scale: str | float) -> Non
     assert isinstance(standard_normal(5)(), StandardNormal)
     if scale == 0.1:
         torch.testing.assert_close(base.scale, torch.full((2, 5), 0.1))
+
+
+def test_a_latent_variable_that_is_one_number_has_a_density_for_each_datapoint() -> None:
+    p = Joint({"z": standard_normal(), "x | z": lambda z: Normal(z, 1.0)})
+    q = Joint({"z | x": lambda x: Normal(x / 2, 0.7)})
+    x = torch.tensor([0.3, -1.1, 2.0])
+    assert elbo(p, q, {"x": x}, analytic_kl=["z"]).shape == (3,)
+    expected = Normal(0.0, 2**0.5).log_prob(x)
+    torch.testing.assert_close(elbo(p, q, {"x": x}, particles=9973, analytic_kl=["z"]), expected, rtol=0, atol=0.05)
+
+
+def test_what_is_no_event_is_refused() -> None:
+    one = torch.zeros(5, 7)
+    with pytest.raises(ShapeError, match="event_dims is 0"):
+        IndependentNormal(one, one, 0)
+    with pytest.raises(ShapeError, match=r"\(5, 7\), the log-scales \(7,\)"):
+        IndependentNormal(one, one[0], 1)
+    with pytest.raises(NotImplementedError, match="differ"):
+        kl_divergence(IndependentNormal(one, one, 1), IndependentNormal(one, one, 2))
+    with pytest.raises(NotImplementedError, match="differ"):
+        kl_divergence(IndependentNormal(one, one, 1), StandardNormal(one, one, 2))

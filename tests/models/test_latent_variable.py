@@ -527,3 +527,14 @@ def test_the_bound_of_many_particles_is_streamed() -> None:
     assert model.log_prob(rows(), particles=5003).shape == (11,)
     assert max(widest) <= 20_000
     assert sum(widest) == 5003 * 11
+
+
+def test_a_decoder_with_batch_normalization_can_be_asked_for_its_likelihood() -> None:
+    norm = nn.BatchNorm1d(7)
+    p = Joint({"z": standard_normal(2), "x | z": bernoulli(nn.Sequential(nn.Linear(2, 7), norm))})
+    model = LatentVariableModel(p, Joint({"z | x": normal(linear(7, 4))}))
+    before = norm.running_mean.clone()  # type: ignore[union-attr]
+    assert model.likelihood() == "Bernoulli"
+    assert model.latents() == ["z"]
+    assert torch.equal(norm.running_mean, before)  # type: ignore[arg-type]
+    assert model.training

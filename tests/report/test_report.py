@@ -185,6 +185,25 @@ def test_an_evaluation_of_other_weights_is_left_aside_and_a_new_date_changes_not
     assert "last weights" in page
 
 
+@pytest.mark.parametrize("missing", ["checkpoints", "weights_digest"])
+def test_an_evaluation_with_nothing_to_compare_it_with_is_shown_and_says_so(
+    runs: Any, tmp_path: Path, missing: str
+) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    assert main(["evaluate", str(run), "--particles", "2", "--limit", "19"]) == 0
+    assert "can&#39;t be checked" not in section(read(write_report(run)), "figures")
+    if missing == "checkpoints":
+        shutil.rmtree(run / "checkpoints")
+    else:
+        record = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+        record.pop(missing)
+        (run / "evaluation.json").write_text(json.dumps(record), encoding="utf-8")
+    page = section(read(write_report(run)), "figures")
+    assert "From evaluation.json, best weights. Whether these figures are of the weights that the run has now" in page
+    assert "can&#39;t be checked" in page
+    assert "2 particles from q" in page
+
+
 def test_the_weights_before_are_those_of_an_evaluation_where_the_best_are_missing(runs: Any, tmp_path: Path) -> None:
     run = runs.copy("deep", tmp_path / "run")
     before = digests_of(RunFolder(run), "best")
@@ -538,15 +557,15 @@ def test_a_finding_overrides_what_the_last_validations_suggest(runs: Any, tmp_pa
     assert words["next"] == "ancestral train vae digits --epochs 40 --patience 5"
 
 
-def test_a_finding_that_a_later_best_disproves_is_qualified(runs: Any, tmp_path: Path) -> None:
+def test_a_finding_that_training_has_withdrawn_is_qualified_and_no_other(runs: Any, tmp_path: Path) -> None:
     run = runs.copy("deep", tmp_path / "run")
-    story, words = told(run, FLAT, {**OVERFITTED, "epoch": 2.0})
+    words = told(run, FLAT, {**OVERFITTED, "epoch": 2.0, "withdrawn": 3.0})[1]
     assert words["level"] == "good"
     assert "What looked wrong on the way no longer holds" in words["words"].en
     later = section(read(write_report(run, particles=1, limit=3)), "findings")
-    assert story.best is not None
-    assert f"{story.best[1]:.4g} nats at epoch {story.best[0]:.3g}: this no longer holds" in later
-    assert "no longer holds" not in told(run, RISING, OVERFITTED)[1]["words"].en
+    assert "Training withdrew this at epoch 3: it no longer holds." in later
+    for losses, epoch in ((RISING, 30.0), (FLAT, 2.0)):
+        assert "no longer holds" not in told(run, losses, {**OVERFITTED, "epoch": epoch})[1]["words"].en
 
 
 def test_a_model_that_knows_its_training_rows_by_heart_is_not_to_be_used(runs: Any, tmp_path: Path) -> None:

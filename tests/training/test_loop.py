@@ -366,13 +366,48 @@ def test_averaged_weights_serve_validation_pictures_and_use_and_leave_training_a
     assert torch.equal(best["model"][name], parts["average"][name])
 
 
+def test_a_mean_that_is_interrupted_goes_on_with_every_digit(tmp_path: Path) -> None:
+    class Third(nn.Module):
+        """Its loss has digits that a shorter number would lose."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+        def players(self) -> list[Player]:
+            return [Player("third", [self.weight], lambda batch: {"loss": (self.weight - 1 / 3).square()})]
+
+    class Stop(Silent):
+        def update(self, done: int, epoch: float, scalars: dict[str, float]) -> None:
+            if done == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    lines = []
+    for reporter in (Silent(), Stop()):
+        folder = RunFolder(tmp_path / type(reporter).__name__)
+        folder.create({})
+        training = Training(Third(), bits(), TrainingConfig(epochs=2, batch_size=7), folder, reporter)
+        training.run()
+        if not training.progress.finished:
+            training = Training(Third(), bits(), TrainingConfig(epochs=2, batch_size=7), folder)
+            training.restore()
+            assert training.sums == {}
+            training.sums, training.counts = {"loss": torch.tensor(1 / 3, dtype=torch.float64)}, {"loss": 1}
+            training._load(*training._state())
+            assert training.sums["loss"].item() == 1 / 3
+            training.sums, training.counts = {}, {}
+            training.run()
+        lines.append([row["loss"] for row in folder.metrics()])
+    assert lines[0] == lines[1]
+
+
 def test_metrics_are_means_over_the_steps_since_the_line_before(tmp_path: Path) -> None:
     class Counting(nn.Module):
         """Its loss at step n is n."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.weight, self.n = nn.Parameter(torch.zeros(())), -3  # calls before training
+            self.weight, self.n = nn.Parameter(torch.zeros(())), 0
 
         def players(self) -> list[Player]:
             return [Player("counting", [self.weight], self.loss)]
@@ -385,11 +420,13 @@ def test_metrics_are_means_over_the_steps_since_the_line_before(tmp_path: Path) 
     folder.create({})
     training = Training(Counting(), bits(), TrainingConfig(epochs=2, batch_size=7), folder)
     training.log_every = 3
+    training.start()
+    training.model.n = -1  # type: ignore[assignment]
     training.run()
     rows = list(folder.metrics())
     steps = [row["step"] for row in rows]
     assert steps == [3, 6, 9, 12]
-    assert [row["loss"] for row in rows] == [2, 5, 8, 11]
+    assert [row["loss"] for row in rows] == [1, 4, 7, 10]
     assert [row["epoch"] for row in rows] == [step / training.steps_per_epoch for step in steps]
     assert json.dumps(rows[0]).startswith('{"step": 3, "epoch"')
 

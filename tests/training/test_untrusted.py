@@ -22,7 +22,7 @@ from torch import Tensor
 
 import ancestral
 from ancestral import AncestralError
-from ancestral.training import RunFolder
+from ancestral.training import RunFolder, health
 from ancestral.training.checkpoint import _digest_of
 from ancestral.training.folder import LARGEST_TEXT
 
@@ -278,6 +278,24 @@ def test_a_state_that_no_run_has_is_refused_by_field(
     forge_state(run, edit)
     with pytest.raises(AncestralError, match=words):
         ancestral.resume(run)
+
+
+@pytest.mark.parametrize("number", [10**400, float("nan"), float("-inf"), 2**63, "7"], ids=lambda n: str(n)[:9])
+@pytest.mark.parametrize("name", ["step", "epoch"])
+def test_a_number_beyond_bounds_makes_neither_a_line_of_metrics_nor_a_finding(name: str, number: Any) -> None:
+    row: dict[str, Any] = {"step": 7, "epoch": 1.5}
+    found = {**row, "check": "x", "message": "m"}
+    assert health.is_row(row)
+    assert health.is_finding(found)
+    assert not health.is_row({**row, name: number})
+    assert not health.is_finding({**found, name: number})
+
+
+def test_a_line_of_metrics_with_a_number_without_end_is_left_out(run: Path) -> None:
+    forge_state(run, lambda state: state.update(metrics_bytes=10**6))
+    with (run / "metrics.jsonl").open("a") as lines:
+        lines.write(json.dumps({"step": 10**400, "epoch": 1}) + "\n")
+    assert ancestral.resume(run).path == run
 
 
 @pytest.mark.parametrize("number", [True, 1.0, "1"])

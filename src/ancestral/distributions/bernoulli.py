@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent
 
+from ancestral.errors import ShapeError
+
 
 class IndependentBernoulli(Independent):  # type: ignore[type-arg]
     r"""p(x) = ∏ Bernoulli(x_i; σ(l_i)) over the last ``event_dims`` dimensions of the logits l.
@@ -21,6 +23,8 @@ class IndependentBernoulli(Independent):  # type: ignore[type-arg]
     """
 
     def __init__(self, logits: Tensor, event_dims: int) -> None:
+        if event_dims < 1:
+            raise ShapeError(f"event_dims is {event_dims}: one Bernoulli variable is torch.distributions.Bernoulli.")
         self.logits = logits
         self.reinterpreted_batch_ndims = event_dims
         self._summed = tuple(range(-event_dims, 0))

@@ -283,6 +283,8 @@ class StandardNormalPrior(nn.Module):
         self.register_buffer("zeros", torch.zeros(shape), persistent=False)
 
     def forward(self) -> Distribution:
+        if not self.zeros.dim():
+            return Normal(self.zeros, torch.ones_like(self.zeros), validate_args=False)
         return StandardNormal(self.zeros, self.zeros, self.zeros.dim())
 
 

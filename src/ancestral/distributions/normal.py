@@ -14,9 +14,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, register_kl
 
+from ancestral.errors import ShapeError
+
 
 class IndependentNormal(Independent):  # type: ignore[type-arg]
     r"""p(z) = ∏ N(z_i; μ_i, σ_i²) over the last ``event_dims`` dimensions of μ and log σ, which are of one shape.
+
+    Raises:
+        ShapeError: the shapes differ, or ``event_dims`` is below 1.
 
     .. math:: \log p(z) = -\sum_i \frac{(z_i - μ_i)^2}{2 σ_i^2} + \log σ_i + \frac12 \log 2π
     """
@@ -24,6 +29,11 @@ class IndependentNormal(Independent):  # type: ignore[type-arg]
     has_rsample = True
 
     def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int) -> None:
+        if event_dims < 1 or loc.shape != log_scale.shape:
+            raise ShapeError(
+                f"the means have shape {tuple(loc.shape)}, the log-scales {tuple(log_scale.shape)}, and event_dims is "
+                f"{event_dims}: give both one shape, and event_dims of 1 or more."
+            )
         self.loc, self.log_scale = loc, log_scale
         self._scale: Tensor | None = None
         self.reinterpreted_batch_ndims = event_dims
@@ -64,9 +74,15 @@ class StandardNormal(IndependentNormal):
     """N(0, I): the means and log-scales are all zeros."""
 
 
+def _same_event(q: IndependentNormal, p: IndependentNormal) -> None:
+    if q.event_shape != p.event_shape:
+        raise NotImplementedError(f"events of shapes {tuple(q.event_shape)} and {tuple(p.event_shape)} differ")
+
+
 @register_kl(IndependentNormal, IndependentNormal)  # type: ignore[no-untyped-call,untyped-decorator]
 def _divergence(q: IndependentNormal, p: IndependentNormal) -> Tensor:
     r"""KL(q || p) = ∑ (σ²/τ² + (μ - ν)²/τ² - 1)/2 - log(σ/τ), for p of means ν and scales τ."""
+    _same_event(q, p)
     log_ratio = q.log_scale - p.log_scale
     shift = (q.loc - p.loc) / p.scale
     units = (log_ratio.mul(2).exp() + shift.square() - 1) / 2 - log_ratio
@@ -76,5 +92,6 @@ def _divergence(q: IndependentNormal, p: IndependentNormal) -> Tensor:
 @register_kl(IndependentNormal, StandardNormal)  # type: ignore[no-untyped-call,untyped-decorator]
 def _divergence_from_standard(q: IndependentNormal, p: StandardNormal) -> Tensor:
     r"""KL(q || N(0, I)) = ∑ (σ² + μ² - 1)/2 - log σ. Source: Kingma and Welling (2014), appendix B."""
+    _same_event(q, p)
     squares = torch.addcmul(q.loc.square(), q.scale, q.scale)
     return torch.sub(squares, q.log_scale, alpha=2).sub(1).sum(q._summed) / 2

@@ -325,10 +325,15 @@ class LatentVariableModel(nn.Module):
         """One run of p that leaves the random stream as it was."""
         device = next((p.device for p in self.parameters()), torch.device("cpu"))
         labels = torch.zeros(1, self.classes, device=device) if self.classes else torch.zeros(1, device=device).long()
-        with torch.random.fork_rng(), torch.no_grad():
-            trace = Trace((1,), {"y": labels} if self._takes_labels else {})
-            self.p(trace)
-            return trace
+        training = self.training
+        self.eval()  # one row has no statistics for batch normalization
+        try:
+            with torch.random.fork_rng(), torch.no_grad():
+                trace = Trace((1,), {"y": labels} if self._takes_labels else {})
+                self.p(trace)
+                return trace
+        finally:
+            self.train(training)
 
     def extra_repr(self) -> str:
         return f"objective={self.objective}, particles={self.particles}"

@@ -143,7 +143,7 @@ def _page(
         "title": story.title,
         "place": str(folder.path),
         "verdict": verdict(story, run, sections["latent"], figures, wrong, here),
-        "findings": [_finding(story, entry) for entry in story.findings],
+        "findings": [_finding(entry) for entry in story.findings],
         "notes": [] if run is None else [untranslated(note) for note in run.notes],
         "evaluate": f"ancestral evaluate {here} --particles 5000",
         "origin": origin(story, run),
@@ -159,23 +159,20 @@ def _or_why(section: Callable[[], Any]) -> Any:
         return untranslated(str(error))
 
 
-def _finding(story: Story, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _finding(entry: Mapping[str, Any]) -> dict[str, Any]:
     """One line of health.json, as text."""
     epoch, check = finite(entry.get("epoch")), shortened(str(entry.get("check", "")), 60)
     return {
         "check": say(f"check_{check}") if f"check_{check}" in ENGLISH else check,
         "epoch": "" if epoch is None else f"{epoch:.3g}",
         "message": untranslated(shortened(str(entry.get("message", "")), 1000)),
-        "later": say("finding_later", value=f"{story.best[1]:.4g}", epoch=f"{story.best[0]:.3g}")
-        if story.best is not None and not holds(story, entry) else None,
-    }  # fmt: skip
+        "withdrawn": None if holds(entry) else say("finding_withdrawn", epoch=f"{finite(entry['withdrawn']) or 0:.3g}"),
+    }
 
 
-def holds(story: Story, entry: Mapping[str, Any]) -> bool:
-    """Whether what training noticed is still so: a loss whose best came later was neither lost nor overfitted."""
-    epoch = finite(entry.get("epoch"))
-    of_loss = entry.get("check") in ("overfitting", "loss_spike")
-    return not of_loss or epoch is None or story.best is None or story.best[0] <= epoch
+def holds(entry: Mapping[str, Any]) -> bool:
+    """Whether what training noticed is still so: it withdraws what no longer is."""
+    return "withdrawn" not in entry
 
 
 def losses(story: Story) -> list[dict[str, Any]] | Text:
@@ -236,7 +233,7 @@ def verdict(
             likelihood=likelihood),
         how_it_ended(story),
     ]  # fmt: skip
-    standing = [str(entry.get("check", "")) for entry in story.findings if holds(story, entry)]
+    standing = [str(entry.get("check", "")) for entry in story.findings if holds(entry)]
     going = "none"
     if story.best is not None:
         epoch, value = story.best

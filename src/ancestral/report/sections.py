@@ -89,9 +89,12 @@ def figures_of(
     stale = False
     if not evaluation.asked:
         figures, weights, digest = read_figures(story.folder)
-        stale = bool(figures) and digest not in digests_of(story.folder, weights)
+        # Where the checkpoints were removed, or the figures are older than digests, there is nothing to compare.
+        compared = bool(digest) and any(digests_of(story.folder, which) for which in ("best", "last"))
+        stale = bool(figures) and compared and digest not in digests_of(story.folder, weights)
         if figures and not stale and evaluation.which in ("auto", weights):
             note = say("figures_stored", weights=weights)
+            note = note if compared else joined(note, say("figures_not_compared"))
             return {"figures": figures, "weights": weights, "note": note, "stored": True}
     run = load_run()
     if run is None:

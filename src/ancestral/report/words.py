@@ -100,8 +100,7 @@ ENGLISH = {
     "next": "Next",
     # what training noticed, by check
     "in_english": "{words}",
-    "finding_later": "Since then the best validation loss was reached, {value} nats at epoch {epoch}: this no longer "
-    "holds.",
+    "finding_withdrawn": "Training withdrew this at epoch {epoch}: it no longer holds.",
     "check_idle_limit": "A limit without effect",
     "check_idle_batch_size": "A batch larger than the data",
     "check_cold_average": "The average of the weights stays cold",
@@ -219,6 +218,7 @@ ENGLISH = {
     # figures
     "no_figures": "this model has no density, so there is no bound to evaluate.",
     "figures_stored": "From evaluation.json, {weights} weights.",
+    "figures_not_compared": "Whether these figures are of the weights that the run has now can't be checked.",
     "figures_quick": "A quick evaluation made for this page: {rows}, {particles}, {weights} weights, {seconds} s.",
     "figures_stale": "evaluation.json is not of the weights that the run has now, so it was left aside.",
     "figures_full": "For all rows and more particles:",
@@ -387,7 +387,7 @@ JAPANESE = {
     "す。",
     "next": "次に",
     "in_english": "{words}（英語）",
-    "finding_later": "その後、エポック {epoch} で検証損失の最良値 {value} ナットに達したので、今はあてはまりません。",
+    "finding_withdrawn": "学習中、エポック {epoch} で取り消されたので、今はあてはまりません。",
     "check_idle_limit": "効果のない上限",
     "check_idle_batch_size": "データより大きいバッチ",
     "check_cold_average": "重みの移動平均の立ち上がり不足",
@@ -497,6 +497,7 @@ JAPANESE = {
     "sample_and_nearest": "標本と最も近い学習画像、距離 {distance}",
     "no_figures": "このモデルには密度がなく、評価する限界がありません。",
     "figures_stored": "evaluation.json の値です（重みは {weights}）。",
+    "figures_not_compared": "今の重みについての値かどうかは確かめられませんでした。",
     "figures_quick": "このページのために簡易評価をしました：{rows}、{particles}、重みは {weights}、{seconds} 秒。",
     "figures_stale": "evaluation.json は今の重みについてのものではないので使いませんでした。",
     "figures_full": "すべての行を、より多くの粒子で評価するには：",

@@ -259,6 +259,8 @@ def read_state(kind: type[State], state: Mapping[str, Any], place: Path) -> Stat
     hints = typing.get_type_hints(kind)
     values = {}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if field.name not in state and field.metadata.get("later"):
+            continue  # this field is younger than the format
         if field.name not in state:
             raise AncestralError(f"the checkpoint {place} does not fit this run: state.json has no {field.name!r}.")
         values[field.name] = state[field.name]

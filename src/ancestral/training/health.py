@@ -61,14 +61,19 @@ MOST_SILENT_UNITS = 3
 def is_row(row: Mapping[str, object]) -> bool:
     """Whether it is a line of metrics, all of them finite, and nothing else that a file may hold."""
     values = row.values()
-    return {"step", "epoch"} <= row.keys() and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+    return {"step", "epoch"} <= row.keys() and all(map(_is_number, values))
 
 
 def is_finding(found: Mapping[str, object]) -> bool:
     """Whether it is what a check found, and nothing else that a file may hold."""
     return all(isinstance(found.get(name), str) for name in ("check", "message")) and all(
-        isinstance(found.get(name), int | float) for name in ("step", "epoch")
+        _is_number(found.get(name)) for name in ("step", "epoch")
     )
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a finite number, and small enough for a float where it is whole: JSON bounds none."""
+    return abs(value) < 2**63 if isinstance(value, int) else isinstance(value, float) and math.isfinite(value)
 
 
 # ---- the data
@@ -252,13 +257,14 @@ def _rate(player: Player, config: TrainingConfig, model: str) -> tuple[str, str]
     return seen, f", or lower {flag}: steps too long saturate units" if rate > usual else ""
 
 
-def loss_above_start(rows: Sequence[Row], untrained: float, total: int) -> str | None:
-    """The loss is far above that of the untrained model, on each of the last ten lines.
+def loss_above_start(rows: Sequence[Row], untrained: float, spread: float, total: int) -> str | None:
+    """The loss is far above that of the untrained model, ``untrained`` ± ``spread``, on each of the last ten lines.
 
     A learning rate that is far too high throws the weights away in the first steps, so that no line shows the jump.
     """
     recent = [row.get("loss", math.nan) for row in rows[-10:]]
-    if len(recent) < 10 or rows[-1]["step"] < total / 10 or not min(recent) > untrained + 0.1 * abs(untrained):
+    above = untrained + max(0.1 * abs(untrained), 3 * spread)
+    if len(recent) < 10 or rows[-1]["step"] < total / 10 or not min(recent) > above:
         return None
     return (
         f"the loss is {recent[-1]:.4g} at epoch {rows[-1]['epoch']:.3g}, far above that of the untrained model, "
@@ -448,7 +454,7 @@ def mode_collapse(samples: Tensor, data: Tensor, done: bool = True) -> str | Non
     group: games spread out late.
     """
     samples, data = (x.detach().flatten(1).float().cpu() for x in (samples, data))
-    nearest = torch.cdist(data, data).fill_diagonal_(math.inf).min(1).values
+    nearest = _distances(data).fill_diagonal_(math.inf).min(1).values
     apart = nearest[nearest > 0]
     if len(data) < FEW or not len(apart):
         return None
@@ -469,13 +475,18 @@ def mode_collapse(samples: Tensor, data: Tensor, done: bool = True) -> str | Non
 
 def _groups(x: Tensor, near: float) -> int:
     """How many rows it takes to have every row ``near`` one of them, taken in order."""
-    close = torch.cdist(x, x) <= near
+    close = _distances(x) <= near
     left, groups = torch.ones(len(x), dtype=torch.bool), 0
     for row, neighbors in enumerate(close):
         if left[row]:
             groups += 1
             left &= ~neighbors
     return groups
+
+
+def _distances(x: Tensor) -> Tensor:
+    """Between any two rows; not by matrix products, whose rounding sets copies apart that lie far from 0."""
+    return torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 # ---- what is not finite

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import math
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -55,6 +56,8 @@ PICTURES_AT = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 INITIAL_ROWS, INITIAL_NUMBERS = 10_000, 2**25
 """How many training rows, and how many numbers in them, the model's start is computed from at most."""
 VALIDATION_BATCH = 500
+UNTRAINED_BATCHES = 8
+"""Batches that the loss of the untrained model is averaged over."""
 EXAMINED = 256
 """Samples that are examined for mode collapse."""
 
@@ -74,6 +77,10 @@ class Progress:
     average_updates: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    untrained: float | None = field(default=None, metadata={"later": True})
+    """The loss before training, averaged over some batches; None for a game."""
+    untrained_spread: float = field(default=0.0, metadata={"later": True})
+    """The standard deviation of that loss between batches."""
     retries: int = 0
     """How often training has diverged and gone on with half the learning rate, in float32."""
     findings: list[dict[str, float | str]] = field(default_factory=list)
@@ -146,8 +153,9 @@ class Training:
         self.counts: dict[str, int] = {}
         self.rows: list[dict[str, float]] = []
         self.validations: list[dict[str, float]] = []
-        self.untrained = math.nan
-        """The loss of the model before it is trained, where there is one player."""
+        self.started = False
+        self.sum_type = torch.float32 if self.device.startswith("mps") else torch.float64
+        """Of the sums behind a line of metrics: JSON holds them to every digit."""
         self._check_effects()
 
     def _check_effects(self) -> None:
@@ -201,8 +209,10 @@ class Training:
             keep_freed_memory()
             if config.threads:
                 torch.set_num_threads(config.threads)
-        if self.progress.step == 0:
+        if self.progress.step == 0 and not self.started:
             self.start()
+        for player in self.players:  # whatever the user has done with the model before
+            _clear_gradients(player)
         self.reporter.begin(self.total, self.progress.step)
         self.began = time.monotonic() - self.progress.seconds
         for tracker in self.trackers:
@@ -273,7 +283,7 @@ class Training:
         model = self.model
         x, y = next(self.dataset.batches("train", self.config.batch_size, seed=self.config.seed, device=self.device))
         batch = Batch(x, y)
-        with torch.random.fork_rng():
+        with self._as_it_was():
             if isinstance(model, CanCheck):
                 model.check(batch)
             health.check_range(model, self.dataset)
@@ -286,9 +296,32 @@ class Training:
         if self.average:
             self.average = MovingAverage(model, self.config.ema)
         if len(self.players) == 1:
-            with torch.random.fork_rng():  # at both ends, for weights that change in time
-                losses = [self.players[0].loss(replace(batch, epoch=e))["loss"] for e in (0.0, self.config.epochs)]
-            self.untrained = max(loss.item() for loss in losses)
+            self._measure_untrained()
+        self.started = True
+
+    def _measure_untrained(self) -> None:
+        """Note the loss before training, at the larger of its weights where they change in time."""
+        config, losses = self.config, []
+        batches = self.dataset.batches("train", config.batch_size, seed=config.seed, device=self.device)
+        with self._as_it_was():
+            for x, y in islice(batches, UNTRAINED_BATCHES):
+                ends = (Batch(x, y, 0.0), Batch(x, y, float(config.epochs)))
+                losses.append(max(self.players[0].loss(batch)["loss"].item() for batch in ends))
+        if all(map(math.isfinite, losses)):
+            self.progress.untrained = sum(losses) / len(losses)
+            self.progress.untrained_spread = statistics.stdev(losses) if len(losses) > 1 else 0.0
+
+    @contextlib.contextmanager
+    def _as_it_was(self) -> Iterator[None]:
+        """The random stream and the model's buffers, such as running averages, are afterwards as they were before."""
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        try:
+            with torch.random.fork_rng():
+                yield
+        finally:
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
 
     def _step(self, batch: Batch) -> None:
         """Every player whose turn it is makes one update."""
@@ -306,11 +339,10 @@ class Training:
             if self.config.gradient_clip:
                 nn.utils.clip_grad_norm_(player.parameters, self.config.gradient_clip)
             optimizer.step()
-            for parameter in player.parameters:  # what zero_grad() does, without its hooks
-                parameter.grad = None
+            _clear_gradients(player)
             prefix = f"{player.name} " if len(self.players) > 1 else ""
             for name, value in scalars.items():
-                name, value = prefix + name, value.detach()
+                name, value = prefix + name, value.detach().to(self.sum_type)
                 self.sums[name] = self.sums[name] + value if name in self.sums else value
                 self.counts[name] = self.counts.get(name, 0) + 1
         if self.average:
@@ -332,8 +364,15 @@ class Training:
         self.reporter.update(self.progress.step, self.epoch, means)
         self._check(health.frozen_loss, self.rows, self.players, self.config, self.name)
         self._check(health.loss_spike, self.rows)
-        self._check(health.loss_above_start, self.rows, self.untrained, self.total)
+        self._check(health.loss_above_start, self.rows, self.untrained, self.progress.untrained_spread, self.total)
+        if means.get("loss", math.inf) < self.untrained:
+            self._withdraw({"loss_above_start"}, "the loss is below that of the untrained model.")
         self._check(health.discriminator_wins, self.rows, self.total)
+
+    @property
+    def untrained(self) -> float:
+        """The loss before training, not a number where there is none."""
+        return math.nan if self.progress.untrained is None else self.progress.untrained
 
     @property
     def epoch(self) -> float:
@@ -457,7 +496,7 @@ class Training:
     def _pictures(self, part: float) -> None:
         if self.progress.step >= health.BEGUN_GAME and len(self.players) > 1 and isinstance(self.model, CanSample):
             x, _ = next(self.dataset.batches("train", EXAMINED, seed=self.config.seed))
-            with self._evaluating():
+            with contextlib.suppress(AncestralError), self._evaluating():  # it may need what it is not given
                 self._check(health.mode_collapse, self.model.sample(len(x)), x, self.progress.step == self.total)
         if self.folder is None or not isinstance(self.model, CanSample):
             return
@@ -559,7 +598,8 @@ class Training:
         if self.average:
             self.average.updates = progress.average_updates
             self.average.weights = {name: value.to(self.device) for name, value in parts["average"].items()}
-        self.sums = {name: torch.tensor(value, device=self.device) for name, value in progress.sums.items()}
+        sums = progress.sums.items()
+        self.sums = {name: torch.tensor(value, dtype=self.sum_type, device=self.device) for name, value in sums}
         self.counts = dict(progress.counts)
         torch.set_rng_state(parts["random"]["cpu"])
         if "cuda" in parts["random"] and self.device.startswith("cuda"):
@@ -637,7 +677,6 @@ class Training:
         """
         if self.folder is None:
             raise AncestralError("there is no run folder to continue from.")
-        self.start()  # the loss of the untrained model is known from its first weights alone
         place = self.folder.checkpoint("last")
         optimizers: dict[str, Tensor] = {}
         for player, optimizer in zip(self.players, self.optimizers, strict=True):
@@ -680,6 +719,12 @@ class Training:
         self.rows = [row for row in rows if "validation loss" not in row]
         self.validations = [row for row in rows if "validation loss" in row]
         self._write_findings()
+
+
+def _clear_gradients(player: Player) -> None:
+    """What ``optimizer.zero_grad()`` does, without its hooks."""
+    for parameter in player.parameters:
+        parameter.grad = None
 
 
 def check_reaches_players(name: str, loss: Tensor, model: nn.Module) -> None:
