@@ -42,7 +42,7 @@ class Replayed:
         assert isinstance(base, Normal)
         return base.loc + base.scale * self.noise
 
-    def term(self, site: Any, cost: Tensor, reduction: str) -> None:
+    def term(self, site: Any, cost: Any) -> None:
         return None
 
 
@@ -278,10 +278,10 @@ def test_the_importance_weighted_gradient_follows_the_best_particles(pair: tuple
 
     def cost(trace: Trace) -> Tensor:
         captured.append(trace)
-        return log_weight(p, trace)
+        return log_weight(p, q, trace)
 
     expectation(cost, q, {"x": x}, 11, Replayed(noise))
-    log_weights = log_weight(p, captured[0])
+    log_weights = log_weight(p, q, captured[0])
     weights = log_weights.softmax(0).detach()
     by_hand = gradient((weights * log_weights).sum(), modules)
     torch.testing.assert_close(mine, by_hand, atol=1e-10, rtol=1e-10)
@@ -328,7 +328,7 @@ def test_the_importance_weighted_bound_is_the_bound_and_not_the_weighted_sum(
     log_weights: list[Tensor] = []
 
     def cost(trace: Trace) -> Tensor:
-        log_weights.append(log_weight(p, trace))
+        log_weights.append(log_weight(p, q, trace))
         return log_weights[0]
 
     average = expectation(cost, q, {"x": x}, 11, Replayed(noise))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
 
 from ancestral import (
+    Cost,
     Enumerate,
     EstimatorError,
     Joint,
@@ -188,9 +189,8 @@ class Forced:
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
         return self.value.expand(*trace.shape, *self.value.shape)
 
-    def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor:
-        ratio = site.log_prob - site.log_prob.detach()
-        return (ratio * cost.detach()).mean(0)
+    def term(self, site: Site, cost: Cost) -> Tensor:
+        return site.log_prob * cost.value
 
 
 def test_forcing_every_draw_in_turn_gives_the_enumerated_value_and_gradient(two_layers: Any) -> None:
@@ -216,7 +216,7 @@ def test_an_estimator_s_term_changes_the_gradient_and_not_the_value(mixture: Any
     x = binary(7, 4)
 
     class WithoutTerm(Forced):
-        def term(self, site: Site, cost: Tensor, reduction: str) -> None:
+        def term(self, site: Site, cost: Cost) -> None:
             return None
 
     value = torch.tensor(3)

@@ -7,7 +7,7 @@ model at another's values and conditioning are therefore one call, :func:`run`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -17,19 +17,62 @@ from ancestral.errors import AncestralError, EstimatorError, GraphError, ShapeEr
 
 Shape = tuple[int, ...]
 Conditional = Callable[..., "Distribution | Tensor"]
+Reduction = Literal["mean", "log-mean-exp"]
 
 
 class Estimator(Protocol):
     """How a gradient passes a random variable: how to draw it, and what is then missing from the gradient.
 
     ``draw`` returns a value of shape ``(*shape, *event)``, where ``shape`` is what the trace asks for.
-    ``term`` returns a tensor that broadcasts to ``[batch]``, is zero in value, and whose gradient completes
-    the estimate of ``grad E[cost]``; an estimator whose values carry the whole gradient returns ``None``.
+    ``term`` returns a tensor that broadcasts to the shape of the site, ``(*particles, batch)``. Its value is of no
+    account; its gradient, averaged over the particles as the cost is, completes the estimate of ``grad E[cost]``. An
+    estimator whose values carry the whole gradient returns ``None``.
     """
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor: ...
 
-    def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor | None: ...
+    def term(self, site: Site, cost: Cost) -> Tensor | None: ...
+
+
+class Cost(Protocol):
+    """The cost downstream of one variable, as its estimator sees it: only what the variable can change.
+
+    Under ``"mean"`` the term of an estimator is averaged over the particles, under ``"log-mean-exp"`` summed: there
+    every particle changes the one value that all share.
+    """
+
+    reduction: Reduction
+
+    @property
+    def particles(self) -> Tensor:
+        """The cost of each particle, without gradient, of the shape of the site."""
+        ...
+
+    @property
+    def value(self) -> Tensor:
+        """What multiplies the score of each particle: ``particles``, or their log-mean-exp, of the same shape."""
+        ...
+
+    @property
+    def parents(self) -> tuple[Tensor, ...]:
+        """The values that the variable was drawn from."""
+        ...
+
+    def at(self, value: Tensor, following: Estimator) -> Tensor:
+        """The cost of each particle with the variable at another value.
+
+        What was drawn before it stays; what is drawn after it is drawn anew by ``following``, but enumerated and
+        reparameterized variables by their own estimators.
+        """
+        ...
+
+    def mean_field(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The cost where every variable has the mean that it has given the means of its parents.
+
+        Returns the cost, ``(1, batch)``, the variable's mean and the gradient of the cost with respect to it,
+        ``(1, batch, *event)``, all without gradient.
+        """
+        ...
 
 
 Estimators = Estimator | Mapping[str, Estimator]
@@ -218,7 +261,7 @@ class AncestralSampling:
         with torch.no_grad():
             return distribution.sample(torch.Size(trace.missing_shape(distribution)))
 
-    def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor | None:
+    def term(self, site: Site, cost: Cost) -> Tensor | None:
         if not site.log_prob.requires_grad:  # what it was drawn from has no parameters to learn
             return None
         raise EstimatorError(

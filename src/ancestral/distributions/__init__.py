@@ -11,8 +11,10 @@ from ancestral.distributions.heads import (
     discretized_logistic,
     normal,
     one_hot,
+    one_hot_bias,
     standard_normal,
 )
+from ancestral.distributions.one_hot import OneHot
 from ancestral.distributions.support import base_of, check_support, enumerate_support
 from ancestral.distributions.units import bits_per_dimension
 
@@ -20,6 +22,7 @@ __all__ = [
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "Head",
+    "OneHot",
     "base_of",
     "bernoulli",
     "bernoulli_bias",
@@ -31,5 +34,6 @@ __all__ = [
     "enumerate_support",
     "normal",
     "one_hot",
+    "one_hot_bias",
     "standard_normal",
 ]

@@ -1,7 +1,7 @@
-r"""Independent Bernoulli variables as one event, the likelihood of every binary image.
+r"""Bernoulli variables by their logits; independent ones as one event, the likelihood of every binary image.
 
-torch's ``Independent(Bernoulli)`` computes the same; here nothing is computed over all pixels that could be computed
-over datapoints, which saves a fifth of its time, forward and backward.
+torch's ``Independent(Bernoulli)`` computes the same as :class:`IndependentBernoulli`; here nothing is computed over all
+pixels that could be computed over datapoints, which saves a fifth of its time, forward and backward.
 """
 
 from __future__ import annotations
@@ -11,9 +11,19 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Bernoulli, Distribution, Independent
+from torch.distributions import Distribution, Independent, register_kl
 
 from ancestral.errors import ShapeError
+
+
+class Bernoulli(torch.distributions.Bernoulli):
+    """torch's, by its logits, with a divergence that is finite at all of them."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__(logits=logits, validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Bernoulli:
+        return Bernoulli(self.logits.expand(batch_shape))
 
 
 class IndependentBernoulli(Independent):  # type: ignore[type-arg]
@@ -34,12 +44,10 @@ class IndependentBernoulli(Independent):  # type: ignore[type-arg]
     @property
     def base_dist(self) -> Bernoulli:
         """The same variables as so many events, made when it is asked for."""
-        return Bernoulli(logits=self.logits, validate_args=False)
+        return Bernoulli(self.logits)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> IndependentBernoulli:
-        return IndependentBernoulli(
-            self.logits.expand(*batch_shape, *self.event_shape), self.reinterpreted_batch_ndims
-        )
+        return IndependentBernoulli(self.logits.expand(*batch_shape, *self.event_shape), self.reinterpreted_batch_ndims)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats, of the batch shape (broadcast with that of the value)."""
@@ -50,3 +58,21 @@ class IndependentBernoulli(Independent):  # type: ignore[type-arg]
             value, logits = torch.broadcast_tensors(value, logits)  # type: ignore[no-untyped-call]
         losses = F.binary_cross_entropy_with_logits(logits, value, reduction="none")
         return -losses.sum(self._summed)
+
+
+@register_kl(Bernoulli, Bernoulli)  # type: ignore[no-untyped-call, untyped-decorator]
+def _divergence(q: Bernoulli, p: Bernoulli) -> Tensor:
+    r"""Finite at any logits, where torch's, of probabilities, is infinite from logits of about 17 in single precision.
+
+    .. math:: KL(q ‖ p) = σ(a) (a - b) - \log(1 + e^a) + \log(1 + e^b)
+    """
+    a, b = q.logits, p.logits
+    return torch.sigmoid(a) * (a - b) - F.softplus(a) + F.softplus(b)
+
+
+@register_kl(IndependentBernoulli, IndependentBernoulli)  # type: ignore[no-untyped-call, untyped-decorator]
+def _divergence_of_vectors(q: IndependentBernoulli, p: IndependentBernoulli) -> Tensor:
+    if q.event_shape != p.event_shape:
+        raise ShapeError(f"q has event shape {tuple(q.event_shape)}, but p {tuple(p.event_shape)}: make them one.")
+    units: Tensor = _divergence(q.base_dist, p.base_dist)
+    return units.sum(q._summed)

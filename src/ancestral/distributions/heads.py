@@ -17,18 +17,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.distributions import (
-    Bernoulli,
     Categorical,
     Distribution,
     Independent,
     Normal,
-    OneHotCategorical,
 )
 
-from ancestral.distributions.bernoulli import IndependentBernoulli
+from ancestral.distributions.bernoulli import Bernoulli, IndependentBernoulli
 from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
 from ancestral.distributions.discretized_logistic import DiscretizedLogistic
 from ancestral.distributions.normal import IndependentNormal, StandardNormal
+from ancestral.distributions.one_hot import OneHot
 from ancestral.errors import AncestralError, ShapeError
 
 LOG_SCALE_LIMIT = 7.0
@@ -48,7 +47,7 @@ def event(distribution: Distribution, event_dims: int) -> Distribution:
 
 
 def _bernoulli(logits: Tensor, event_dims: int) -> Distribution:
-    return IndependentBernoulli(logits, event_dims) if event_dims else Bernoulli(logits=logits, validate_args=False)
+    return IndependentBernoulli(logits, event_dims) if event_dims else Bernoulli(logits)
 
 
 class Head(nn.Module):
@@ -166,7 +165,7 @@ class OneHotHead(Head):
     """The last dimension of the output holds the logits of the classes. See :func:`one_hot`."""
 
     def distribution(self, output: Tensor) -> Distribution:
-        return event(OneHotCategorical(logits=output, validate_args=False), self.event_dims)
+        return event(OneHot(output), self.event_dims)
 
 
 class NormalHead(Head):
@@ -299,6 +298,22 @@ class BernoulliBias(nn.Module):
         return _bernoulli(self.logits, 1)
 
 
+class OneHotBias(nn.Module):
+    """p(h) = ∏ Categorical(h_i; softmax(b_i)), as one-hot vectors. See :func:`one_hot_bias`."""
+
+    logits: Tensor
+
+    def __init__(self, *shape: int, learned: bool = True) -> None:
+        super().__init__()
+        if learned:
+            self.logits = nn.Parameter(torch.zeros(shape))
+        else:
+            self.register_buffer("logits", torch.zeros(shape), persistent=False)
+
+    def forward(self) -> Distribution:
+        return event(OneHot(self.logits), self.logits.dim() - 1)
+
+
 def standard_normal(*shape: int) -> StandardNormalPrior:
     """The prior N(0, I) over vectors of the given size."""
     return StandardNormalPrior(*shape)
@@ -307,3 +322,8 @@ def standard_normal(*shape: int) -> StandardNormalPrior:
 def bernoulli_bias(size: int) -> BernoulliBias:
     """Binary variables without parents: their log-odds are parameters, 0 at the start."""
     return BernoulliBias(size)
+
+
+def one_hot_bias(*shape: int, learned: bool = True) -> OneHotBias:
+    """One-hot vectors without parents, ``(…, classes)``: uniform, or uniform at the start where ``learned``."""
+    return OneHotBias(*shape, learned=learned)

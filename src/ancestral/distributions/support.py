@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from torch.distributions.constraints import Constraint
 from ancestral.errors import AncestralError, EstimatorError
 
 MAXIMAL_SUPPORT = 65_536
+Kind = Literal["binary", "one-hot", "index", "reparameterizable", "other"]
+"""Of a variable, as far as gradients are concerned: Bernoulli, one-hot vectors, class indices, differentiable functions
+of noise, and what is none of these (counts, for example)."""
 
 
 def base_of(distribution: Distribution) -> tuple[Distribution, int]:
@@ -22,6 +26,18 @@ def base_of(distribution: Distribution) -> tuple[Distribution, int]:
         dimensions += distribution.reinterpreted_batch_ndims
         distribution = distribution.base_dist
     return distribution, dimensions
+
+
+def kind_of(distribution: Distribution) -> Kind:
+    """The kind of a variable, by its distribution."""
+    base, _ = base_of(distribution)
+    if isinstance(base, Bernoulli):
+        return "binary"
+    if isinstance(base, OneHotCategorical):
+        return "one-hot"
+    if isinstance(base, Categorical):
+        return "index"
+    return "reparameterizable" if distribution.has_rsample else "other"
 
 
 def enumerate_support(distribution: Distribution, maximum: int = MAXIMAL_SUPPORT) -> Tensor:
@@ -61,6 +77,16 @@ def enumerate_support(distribution: Distribution, maximum: int = MAXIMAL_SUPPORT
         return single.reshape(single.shape[0], *event)
     choices = torch.tensor(list(itertools.product(range(single.shape[0]), repeat=copies)), device=single.device)
     return single[choices].reshape(count, *event)
+
+
+def mean_of(distribution: Distribution) -> Tensor | None:
+    """The mean, or None where it is not known in closed form."""
+    if isinstance(base_of(distribution)[0], Categorical):  # torch says nan for the mean of an index
+        return None
+    try:
+        return distribution.mean
+    except NotImplementedError:
+        return None
 
 
 def support_of(distribution: Distribution) -> Constraint | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ancestral.core import Site, Trace
+from ancestral.core import Cost, Site, Trace
 from ancestral.distributions.support import MAXIMAL_SUPPORT, enumerate_support
+from ancestral.errors import EstimatorError
 
 
 class Enumerate:
@@ -17,12 +20,12 @@ class Enumerate:
     The values form a leading dimension of the trace, so several enumerated variables multiply.
 
     Args:
-        maximum: the largest number of values of one variable.
+        maximum: the largest number of values of one variable, and of all enumerated variables together.
 
     Raises:
-        EstimatorError: the variable is not discrete, has more than ``maximum`` values, or the objective is
-            no plain expectation (the importance-weighted bound is a different objective when its draws are
-            enumerated).
+        EstimatorError: the variable is not discrete, it or all enumerated variables together have more than
+            ``maximum`` values, or the objective is no plain expectation (the importance-weighted bound is a different
+            objective when its draws are enumerated).
     """
 
     def __init__(self, maximum: int = MAXIMAL_SUPPORT) -> None:
@@ -32,8 +35,16 @@ class Enumerate:
         values = enumerate_support(distribution, self.maximum)
         count, event = values.shape[0], values.shape[1:]
         shape = trace.shape
+        together = math.prod([count, *(earlier for _, earlier in trace.enumerated)])
+        if together > self.maximum:
+            others = ", ".join(f"{earlier!r} has {values:,}" for earlier, values in trace.enumerated)
+            raise EstimatorError(
+                f"{name!r} has {count:,} values, and {others}: together {together:,} are enumerated, more than "
+                f"{self.maximum:,}. Enumerate fewer variables, and draw the others: "
+                f'estimators={{"{name}": LikelihoodRatio(), ...}}.'
+            )
         trace.enumerate(name, count)
         return values.reshape(count, *[1] * len(shape), *event).expand(count, *shape, *event)
 
-    def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor | None:
+    def term(self, site: Site, cost: Cost) -> Tensor | None:
         return None

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ancestral.core import Site, Trace
-from ancestral.distributions.support import base_of
+from ancestral.core import Cost, Site, Trace
+from ancestral.distributions.support import base_of, kind_of
 from ancestral.errors import EstimatorError
+from ancestral.estimators.checks import CURES
 
 
 class Reparameterized:
@@ -29,10 +30,11 @@ class Reparameterized:
             base, _ = base_of(distribution)
             raise EstimatorError(
                 f"{name!r} is a {type(base).__name__}, which can't be reparameterized, so its gradient would "
-                f'be lost. Choose another estimator: estimators={{"{name}": Enumerate()}} sums over them.'
+                f'be lost. Choose another estimator: estimators={{"{name}": ...}} with {CURES[kind_of(distribution)]}; '
+                "Enumerate() sums over few values."
             )
         value: Tensor = distribution.rsample(torch.Size(trace.missing_shape(distribution)))
         return value
 
-    def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor | None:
+    def term(self, site: Site, cost: Cost) -> Tensor | None:
         return None

@@ -148,7 +148,7 @@ def _names(model: LatentVariableModel, given: Mapping[str, Tensor]) -> _Names:
     """The names, from one run of q and p on one datapoint: who is drawn, who is observed, who is read."""
     trace = Trace((1, 1), given)
     model.q(trace)
-    scored = score(model.p, trace)
+    scored = score(model.p, model.q, trace)
     latents = trace.drawn
     observed = [name for name in given if name in scored.sites]
     conditions = [name for name in given if name not in [*observed, *scored.unused]]

@@ -9,11 +9,13 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, kl_divergence
+from torch.distributions import Distribution, kl_divergence
 
-from ancestral.core import AncestralSampling, Estimators, Joint, Site, Trace, run
+from ancestral.core import AncestralSampling, Cost, Estimators, Joint, Site, Trace, run
 from ancestral.distributions import base_of, check_support
+from ancestral.distributions.support import mean_of
 from ancestral.errors import AncestralError, GraphError, nearest
+from ancestral.estimators.schedules import estimators_at
 from ancestral.models.contract import Batch, Player, Scalars
 from ancestral.objectives import elbo, elbo_terms, iwae
 from ancestral.objectives.elbo import same_batch, score
@@ -25,16 +27,6 @@ Latents = Tensor | dict[str, Tensor]
 
 ACTIVE = 0.01
 """A latent unit whose :func:`activity` is above this is active (Burda, Grosse and Salakhutdinov, 2016, section 5.2)."""
-
-
-def mean_of(distribution: Distribution) -> Tensor | None:
-    """The mean, or None where it is not known in closed form."""
-    if isinstance(base_of(distribution)[0], Categorical):  # torch says nan for the mean of an index
-        return None
-    try:
-        return distribution.mean
-    except NotImplementedError:
-        return None
 
 
 class _Mean:
@@ -54,7 +46,7 @@ class _Mean:
             "a draw instead (in Python sample=True, or mean=False for sample(); on the command line --draws)."
         )
 
-    def term(self, site: Site, cost: Tensor, reduction: str) -> Tensor | None:
+    def term(self, site: Site, cost: Cost) -> Tensor | None:
         return None
 
 
@@ -63,7 +55,8 @@ class LatentVariableModel(nn.Module):
 
     Args:
         p: the model, for example ``Joint({"z": prior, "x | z": decoder})``.
-        q: the approximate posterior, for example ``Joint({"z | x": encoder})``.
+        q: the approximate posterior, for example ``Joint({"z | x": encoder})``; or p itself, whose latent variables are
+            then drawn from their prior (a stochastic network that predicts x from what it is given).
         objective: ``"elbo"`` or ``"iwae"``.
         estimators: how gradients pass the latent variables: one, or one per name.
         particles: draws per datapoint.
@@ -110,10 +103,16 @@ class LatentVariableModel(nn.Module):
             raise AncestralError("free_bits needs the divergence of each dimension: name the variables in analytic_kl.")
         if isinstance(p, Joint) and observed not in p.variables:
             raise GraphError(f"the observed variable {observed!r} is none of {p}. " + nearest(observed, p.variables))
-        self.p, self.q = p, q
+        self.p = p
+        if q is p:
+            object.__setattr__(self, "q", p)  # the same parameters, registered once
+        else:
+            self.q = q
         self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
         self.objective: Objective = objective
         self.estimators = estimators
+        if isinstance(estimators, Mapping):  # a module among them has parameters of its own
+            self.own_estimators = nn.ModuleDict({n: e for n, e in estimators.items() if isinstance(e, nn.Module)})
         self.particles = particles
         self.analytic_kl = tuple(analytic_kl)
         self.beta, self.kl_warmup, self.free_bits = beta, kl_warmup, free_bits
@@ -155,18 +154,21 @@ class LatentVariableModel(nn.Module):
     def loss(self, batch: Batch) -> Scalars:
         """The negative bound, averaged over the batch, in nats per datapoint, with its parts."""
         given = self.given(batch.x, batch.y)
+        estimators = estimators_at(self.estimators, batch.epoch)
         if self.objective == "iwae":
-            return {"loss": -iwae(self.p, self.q, given, self.particles, self.estimators).mean()}
+            return {"loss": -iwae(self.p, self.q, given, self.particles, estimators).mean()}
         beta = self.beta * (min(1.0, batch.epoch / self.kl_warmup) if self.kl_warmup else 1.0)
-        terms = elbo_terms(self.p, self.q, given, self.particles, self.estimators, self.analytic_kl, beta)
+        terms = elbo_terms(self.p, self.q, given, self.particles, estimators, self.analytic_kl, beta)
         loss = -terms.elbo.mean()
         if self.free_bits:
             for name in self.analytic_kl:
                 units = kl_per_unit(name, terms.p, terms.q).mean(-1)
                 # Σ max(λ, KL_j) = Σ KL_j + Σ max(0, λ - KL_j): the bound already holds the first sum
                 loss = loss + beta * F.relu(self.free_bits - units).sum()
-        kl = [value.mean() for value in terms.kl.values()]
-        scalars = {"loss": loss, "reconstruction": -terms.log_likelihood.mean(), "kl": sum(kl[1:], kl[0])}
+        scalars = {"loss": loss, "reconstruction": -terms.log_likelihood.mean()}
+        if terms.kl:
+            kl = [value.mean() for value in terms.kl.values()]
+            scalars["kl"] = sum(kl[1:], kl[0])
         if len(terms.kl) > 1:
             scalars |= {f"kl {name}": value.mean() for name, value in terms.kl.items()}
         if beta != self.beta:
@@ -179,8 +181,10 @@ class LatentVariableModel(nn.Module):
         if self.objective == "iwae":
             return {"loss": -iwae(self.p, self.q, given, self.particles, self.estimators).mean()}
         terms = elbo_terms(self.p, self.q, given, self.particles, self.estimators, self.analytic_kl)
-        kl = torch.stack([value.mean() for value in terms.kl.values()]).sum()
-        return {"loss": -terms.elbo.mean(), "reconstruction": -terms.log_likelihood.mean(), "kl": kl}
+        scalars = {"loss": -terms.elbo.mean(), "reconstruction": -terms.log_likelihood.mean()}
+        if terms.kl:
+            scalars["kl"] = torch.stack([value.mean() for value in terms.kl.values()]).sum()
+        return scalars
 
     def initialize(self, data: Tensor) -> None:
         """Let the conditional of the observed variable start at the data's mean, if it knows how; once in its life."""
@@ -195,11 +199,14 @@ class LatentVariableModel(nn.Module):
         if self.classes and batch.y is not None:
             self._check_labels(batch.y)
         given = self.given(batch.x, batch.y)
-        elbo(self.p, self.q, given, estimators=self.estimators, analytic_kl=self.analytic_kl)
+        if self.objective == "iwae":
+            iwae(self.p, self.q, given, self.particles, self.estimators)
+        else:
+            elbo(self.p, self.q, given, self.particles, self.estimators, self.analytic_kl)
         with torch.no_grad():
             trace = Trace((1, batch.x.shape[0]), given)
             self.q(trace)
-            sites = score(self.p, trace).sites
+            sites = score(self.p, self.q, trace).sites
         if self.observed not in sites:
             raise GraphError(
                 f"p never samples the observed variable {self.observed!r}. " + nearest(self.observed, sites)
@@ -369,7 +376,7 @@ def divergence_per_unit(model: LatentVariableModel, x: Tensor, y: Tensor | None 
     """
     trace = Trace((1, x.shape[0]), model.given(x, y), AncestralSampling())
     model.q(trace)
-    scored = score(model.p, trace)
+    scored = score(model.p, model.q, trace)
     divergences = {}
     for name in trace.drawn:
         with contextlib.suppress(AncestralError, NotImplementedError):

@@ -12,7 +12,7 @@ from torch.distributions import Distribution, kl_divergence
 
 from ancestral.core import Estimators, Joint, Site, Trace
 from ancestral.errors import AncestralError, GraphError, ShapeError, nearest
-from ancestral.objectives.expectation import average, expectation
+from ancestral.objectives.expectation import Term, average, estimate
 
 
 @dataclass
@@ -43,7 +43,8 @@ def elbo(
 
     Args:
         p: the model, for example ``Joint({"z": prior, "x | z": decoder})``.
-        q: the approximate posterior, for example ``Joint({"z | x": encoder})``. It must draw every latent of p.
+        q: the approximate posterior, for example ``Joint({"z | x": encoder})``. It must draw every latent of p. p
+            itself is one: what is not given is then drawn from its prior, and the bound is E_p[log p(x | z)].
         given: the observed values by name, each with the batch first.
         particles: draws per datapoint.
         estimators: how the gradient passes the latent variables; one, or one per name.
@@ -73,40 +74,72 @@ def elbo_terms(
     beta: float = 1.0,
 ) -> ElboTerms:
     """:func:`elbo` with its parts, for those who report them. Arguments and errors are the same."""
-    parts: dict[str, Any] = {}
+    parts: dict[Trace, _Parts] = {}
 
-    def cost(trace: Trace) -> Tensor:
-        scored = score(p, trace)
-        latents = trace.drawn
-        check_same_latents(scored, trace)
+    def cost(trace: Trace) -> list[Term]:
+        scored = score(p, q, trace)
+        latents = [] if p is q else trace.drawn
         for name in analytic_kl:
             check_analytic_kl(name, p, scored, trace)
-        kl = {
-            name: analytic_divergence(trace.sites[name], scored.sites[name])
-            if name in analytic_kl
-            else trace.sites[name].log_prob - scored.sites[name].log_prob
-            for name in latents
-        }
-        log_likelihood = scored.log_prob([name for name in scored.sites if name not in kl])
-        parts.update(q=trace, p=scored, kl=kl, log_likelihood=log_likelihood)
-        bound = log_likelihood
-        for divergence in kl.values():
-            bound = torch.sub(bound, divergence, alpha=beta)
-        return bound
+        observed = [name for name in scored.sites if name not in trace.drawn]
+        terms = [Term(scored.sites[name].log_prob, scope(name, p, scored)) for name in observed]
+        log_likelihood = scored.log_prob(observed)
+        kl = {}
+        for name in latents:
+            posterior, prior = trace.sites[name], scored.sites[name]
+            variables, prior_variables = scope(name, q, trace), scope(name, p, scored)
+            if name in analytic_kl:
+                kl[name] = analytic_divergence(posterior, prior)
+                terms.append(Term(kl[name], (variables | prior_variables) - {name}, -beta))
+            else:
+                kl[name] = posterior.log_prob - prior.log_prob
+                terms.append(Term(prior.log_prob, prior_variables, beta))
+                terms.append(Term(own_log_prob(posterior, trace), variables, -beta))
+        parts[trace] = _Parts(scored, kl, log_likelihood)
+        return terms
 
-    bound = expectation(cost, q, given, particles, estimators)
-    trace = parts["q"]
-
+    estimated = estimate(cost, q, given, particles, estimators)
+    trace = estimated.drawn
     with torch.no_grad():
-        kl = {name: average(value.expand(trace.shape), trace) for name, value in parts["kl"].items()}
-        log_likelihood = average(parts["log_likelihood"].expand(trace.shape), trace)
-    return ElboTerms(bound, log_likelihood, kl, trace, parts["p"])
+        kl = {name: average(value.expand(trace.shape), trace) for name, value in parts[trace].kl.items()}
+        log_likelihood = average(parts[trace].log_likelihood.expand(trace.shape), trace)
+    return ElboTerms(estimated.value, log_likelihood, kl, estimated.trace, parts[estimated.trace].scored)
 
 
-def score(model: Callable[[Trace], Any], trace: Trace) -> Trace:
-    """Run ``model`` at the values of another model's trace: every density, nothing drawn."""
+@dataclass(frozen=True)
+class _Parts:
+    """What one run of q gives besides its cost, ``(*particles, batch)``."""
+
+    scored: Trace
+    kl: dict[str, Tensor]
+    log_likelihood: Tensor
+
+
+def own_log_prob(site: Site, trace: Trace) -> Tensor:
+    """log q(z | …), whose own gradient is left out where z was drawn without one: E_q[∇ log q(z | …)] = 0."""
+    without = not site.value.requires_grad and site.name not in dict(trace.enumerated)
+    return site.log_prob.detach() if without else site.log_prob
+
+
+def scope(name: str, model: Callable[[Trace], Any], trace: Trace) -> frozenset[str]:
+    """The variables that log p(name | …) is a function of."""
+    if isinstance(model, Joint):
+        return frozenset((name, *model.parents[name], *random_parents(name, model, trace)))
+    sites = list(trace.sites)  # a model with state: anything it met before the variable may be its parent
+    later = sites[sites.index(name) + 1 :]
+    return frozenset(variable for variable in trace.values if variable not in later)
+
+
+def score(p: Callable[[Trace], Any], q: Callable[[Trace], Any], trace: Trace) -> Trace:
+    """Run p at the values of a trace of q: every density, nothing drawn.
+
+    Where p is q, the trace holds them already.
+    """
+    if p is q:
+        return trace
     scored = Trace(trace.shape, trace.values)  # not run: p need not know every variable of q
-    model(scored)
+    p(scored)
+    check_same_latents(scored, trace)
     return scored
 
 

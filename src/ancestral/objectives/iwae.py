@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ancestral.core import AncestralSampling, Estimators, Trace
 from ancestral.distributions.support import check_support
-from ancestral.objectives.elbo import check_same_latents, score
+from ancestral.objectives.elbo import score
 from ancestral.objectives.expectation import batch_of, expectation, particles_of
 
 CHUNK = 1 << 21
@@ -38,13 +38,14 @@ def iwae(
 
     Source: Burda, Grosse and Salakhutdinov (2016), eq. 8.
     """
-    return expectation(lambda trace: log_weight(p, trace), q, given, particles, estimators, reduction="log-mean-exp")
+    return expectation(lambda trace: log_weight(p, q, trace), q, given, particles, estimators, reduction="log-mean-exp")
 
 
-def log_weight(p: Callable[[Trace], Any], trace: Trace) -> Tensor:
+def log_weight(p: Callable[[Trace], Any], q: Callable[[Trace], Any], trace: Trace) -> Tensor:
     """log p(x, z) - log q(z | x) at the values of a trace of q, nats, ``(*particles, batch)``."""
-    scored = score(p, trace)
-    check_same_latents(scored, trace)
+    scored = score(p, q, trace)
+    if p is q:  # what was drawn from p weighs nothing
+        return trace.log_prob([name for name in trace.sites if name not in trace.drawn])
     return scored.log_prob() - trace.log_prob(trace.drawn)
 
 
@@ -85,8 +86,7 @@ def bounds(p: Callable[[Trace], Any], q: Callable[[Trace], Any], given: Mapping[
         count = min(step, particles - done)
         trace = Trace((count, rows), given, AncestralSampling())
         q(trace)
-        scored = score(p, trace)
-        check_same_latents(scored, trace)
+        scored = score(p, q, trace)
         drawn = trace.drawn
         observed = [name for name in scored.sites if name not in drawn]
         if not done:

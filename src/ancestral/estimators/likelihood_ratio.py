@@ -1,0 +1,64 @@
+"""The likelihood-ratio estimator, also called REINFORCE or the score function, with its baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ancestral.core import Cost, Site, Trace
+from ancestral.estimators.baselines import Baseline, Baselines, InputDependent, LeaveOneOut, MovingAverage
+
+_LEAVE_ONE_OUT = LeaveOneOut()  # has no state
+
+
+class LikelihoodRatio(nn.Module):
+    r"""∇ E_q[f(z)] from the cost of what was drawn, for any variable with a log-density. Unbiased.
+
+    .. math:: ∇_φ E_q[f(z)] = E_q[(f(z) - b) ∇_φ \log q(z)]
+
+    The cost f is what lies downstream of the variable. ``LikelihoodRatio()`` compares the particles with each other
+    (RLOO; under the importance-weighted bound this is VIMCO), ``LikelihoodRatio(baseline=None)`` subtracts nothing.
+
+    Args:
+        baseline: one, several, a number, or None. See :mod:`ancestral.estimators.baselines`.
+        normalize: divide the signal by its running standard deviation where that is above 1: another length of the
+            gradient, in the right direction on average.
+
+    Raises:
+        EstimatorError: the baseline compares particles and there is only one.
+
+    Source: Williams (1992); Mnih and Gregor (2014), NVIL; Mnih and Rezende (2016), VIMCO; Kool et al. (2019), RLOO.
+    """
+
+    def __init__(
+        self, baseline: Baseline | Sequence[Baseline] | float | None = _LEAVE_ONE_OUT, *, normalize: bool = False
+    ) -> None:
+        super().__init__()
+        self.baselines = Baselines(baseline, normalize)
+
+    def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
+        with torch.no_grad():
+            return distribution.sample(torch.Size(trace.missing_shape(distribution)))
+
+    def term(self, site: Site, cost: Cost) -> Tensor | None:
+        signal, baseline = self.baselines(cost.value, cost.particles, cost)
+        # the signal times the gradient of the baseline is that of the squared error, which fits it
+        term: Tensor = signal * (site.log_prob + baseline)
+        return term
+
+
+def nvil(network: nn.Module, decay: float = 0.9) -> LikelihoodRatio:
+    """The estimator of neural variational inference and learning.
+
+    A moving average, an input-dependent baseline, and variance normalization.
+
+    Args:
+        network: from the variable's parents to ``[…, 1]``; each variable needs one of its own.
+        decay: of the moving average.
+
+    Source: Mnih and Gregor (2014), algorithm 1.
+    """
+    return LikelihoodRatio([MovingAverage(decay), InputDependent(network)], normalize=True)

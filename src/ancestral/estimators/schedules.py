@@ -1,0 +1,61 @@
+"""Settings that change during training: temperatures and slopes."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from ancestral.core import Estimator, Estimators
+from ancestral.errors import EstimatorError
+
+Schedule = float | Callable[[float], float]
+"""A number, or a function from passes over the data so far to a number."""
+
+T = TypeVar("T")
+
+
+def estimators_at(estimators: Estimators | None, epoch: float) -> Estimators | None:
+    """One estimator or several, with the settings that they have after so many epochs: those with a method ``at``."""
+    if isinstance(estimators, Mapping):
+        return {name: _at(estimator, epoch) for name, estimator in estimators.items()}
+    return None if estimators is None else _at(estimators, epoch)
+
+
+def _at(estimator: Estimator, epoch: float) -> Estimator:
+    at = getattr(estimator, "at", None)
+    now: Estimator = estimator if at is None else at(epoch)
+    return now
+
+
+def exponential(start: float, rate: float, end: float) -> Callable[[float], float]:
+    r"""From ``start`` towards ``end``, where it stays.
+
+    .. math:: s(t) = \max(end, start · e^{-rate · t}),  or \min with a negative rate
+
+    with t in epochs. Source: Jang, Gu and Poole (2017), section 4.2 (there t counts updates).
+
+    Raises:
+        EstimatorError: a number is out of range, or the schedule would never reach its end.
+    """
+    if not (start > 0 and end > 0 and math.isfinite(rate)) or (end - start) * rate > 0 or (rate == 0 != end - start):
+        raise EstimatorError(
+            f"the schedule from {start:g} to {end:g} at the rate {rate:g} never arrives: both ends must be positive, "
+            "and the rate positive to fall, negative to rise."
+        )
+    limit = max if rate > 0 else min
+    return lambda epoch: limit(end, start * math.exp(-rate * epoch))
+
+
+def at_epoch(estimator: T, setting: str, epoch: float) -> T:
+    """The estimator with the value that a setting has after so many epochs; itself, where that never changes."""
+    schedule = getattr(estimator, setting)
+    if not callable(schedule):
+        return estimator
+    value = schedule(epoch)
+    if not value > 0:
+        raise EstimatorError(f"the {setting} is {value:g} at epoch {epoch:g}, but it must be positive.")
+    now = copy.copy(estimator)
+    setattr(now, setting, value)
+    return now
