@@ -34,7 +34,7 @@ def test_the_exact_posterior_gives_log_p_of_x_and_equal_weights(linear_gaussian:
     q = Joint({"z | x": m.posterior})
     torch.testing.assert_close(iwae(m.p, q, {"x": m.x}, particles), m.log_prob(m.x), atol=1e-10, rtol=1e-10)
     trace = elbo_terms(m.p, q, {"x": m.x}, particles).q
-    weights = log_weight(m.p, m.q, trace).softmax(0)
+    weights = log_weight(m.p, q, trace).softmax(0)
     torch.testing.assert_close(weights, torch.full((particles, 7), 1 / particles, dtype=torch.float64))
     effective = 1 / (weights**2).sum(0)
     torch.testing.assert_close(effective, torch.full((7,), float(particles), dtype=torch.float64))

@@ -22,18 +22,28 @@ ENOUGH = 2_000_000
 class Linear(nn.Linear):
     """``torch.nn.Linear``, faster on some processors: the same parameters, values to rounding, and gradients."""
 
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_features, out_features, bias, device, dtype)
+        self.onednn_is_faster = onednn_is_faster()  # here: a compiler can't follow how it is found out
+
     def forward(self, input: Tensor) -> Tensor:
-        if torch.compiler.is_compiling() or not _pays(input, self.weight):
+        if not (self.onednn_is_faster and _pays(input, self.weight)):
             return F.linear(input, self.weight, self.bias)
         output: Tensor = _Linear.apply(input.contiguous(), self.weight, self.bias)  # type: ignore[no-untyped-call]
         return output
 
 
 def _pays(input: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN would be faster, and these are plain numbers of single precision in memory."""
+    """Whether these are enough multiplications, of plain numbers of single precision in memory."""
     return (
         input.numel() * weight.shape[0] >= ENOUGH
-        and onednn_is_faster()
         and input.dim() > 1
         and input.shape[-1] == weight.shape[1]
         and input.device.type == weight.device.type == "cpu"
@@ -46,8 +56,23 @@ def _pays(input: Tensor, weight: Tensor) -> bool:
 
 def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a Bᵀ + bias, by oneDNN."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")
+    product: Tensor = (
+        torch.ops.ancestral.product(a, b, bias)
+        if torch.compiler.is_compiling()
+        else torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")
+    )
     return product
+
+
+# Under a name of its own torch.compile calls it as it is: oneDNN's it would rewrite, for weights that never change.
+_operators = torch.library.Library("ancestral", "DEF")
+_operators.define("product(Tensor a, Tensor b, Tensor? bias) -> Tensor")
+_operators.impl("product", _product, "CPU")
+
+
+@torch.library.register_fake("ancestral::product", lib=_operators)
+def _shape_of_product(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
+    return a.new_empty((*a.shape[:-1], b.shape[0]))
 
 
 class _Linear(torch.autograd.Function):
@@ -64,6 +89,6 @@ class _Linear(torch.autograd.Function):
         rows = gradient.flatten(0, -2)
         return (
             product(gradient, weight.t()) if ctx.needs_input_grad[0] else None,
-            product(rows.t(), input.flatten(0, -2).t()) if ctx.needs_input_grad[1] else None,
+            product(rows.t().contiguous(), input.flatten(0, -2).t()) if ctx.needs_input_grad[1] else None,
             rows.sum(0) if ctx.needs_input_grad[2] else None,
         )
