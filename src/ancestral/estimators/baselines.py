@@ -78,29 +78,46 @@ class MovingAverage(nn.Module):
 
     .. math:: b_t = \frac{\sum_{s<t} d^{t-1-s} \bar c_s}{\sum_{s<t} d^{t-1-s}}
 
-    It is 0 at the first use.
+    It is 0 at the first use. Where several variables share it, the mean over them counts as one cost, from the next run
+    on: the cost of one variable holds what was drawn for another.
 
     Source: Mnih and Gregor (2014), section 2.4, the centering constant c.
     """
 
     sum: Tensor
     weight: Tensor
+    noted: Tensor
+    notes: Tensor
 
     def __init__(self, decay: float = 0.9) -> None:
         super().__init__()
         if not 0 <= decay < 1:
             raise EstimatorError(f"the decay of a moving average is {decay:g}, but it lies in [0, 1).")
         self.decay = decay
-        self.register_buffer("sum", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("weight", torch.zeros((), dtype=torch.float64))
+        for name in ("sum", "weight", "noted", "notes"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.float64))
 
     def forward(self, particles: Tensor, cost: Cost) -> Tensor:
-        return (self.sum / self.weight.clamp_min(1e-30)).to(particles.dtype)
+        return self.average.to(particles.dtype)
 
-    def update(self, value: Tensor) -> None:
+    @property
+    def average(self) -> Tensor:
+        """The average of the runs before this one."""
+        return self.sum / self.weight.clamp_min(1e-30)
+
+    def note(self, value: Tensor) -> None:
         """Take note of costs, whose mean counts as one."""
-        self.sum.mul_(self.decay).add_(value.detach().double().mean())
-        self.weight.mul_(self.decay).add_(1)
+        self.noted.add_(value.detach().double().mean())
+        self.notes.add_(1)
+
+    def advance(self) -> None:
+        """A new run begins: what was noted in the one before now counts."""
+        any_notes = self.notes.clamp_max(1)
+        decay = torch.where(any_notes > 0, self.decay, 1.0)
+        self.sum.mul_(decay).add_(self.noted / self.notes.clamp_min(1))
+        self.weight.mul_(decay).add_(any_notes)
+        self.noted.zero_()
+        self.notes.zero_()
 
     def extra_repr(self) -> str:
         return f"decay={self.decay:g}"
@@ -186,10 +203,15 @@ class Baselines(nn.Module):
         centered = (value - total).detach()
         signal = centered
         if self.normalize:
-            deviation = (self.variance.sum / self.variance.weight.clamp_min(1e-30)).sqrt()
-            signal = centered / deviation.clamp_min(1).to(centered.dtype)
-            self.variance.update(centered.square())
+            signal = centered / self.variance.average.sqrt().clamp_min(1).to(centered.dtype)
+            self.variance.note(centered.square())
         for baseline, part in zip(self.chosen, parts, strict=True):
             if isinstance(baseline, MovingAverage):
-                baseline.update(centered + part.detach())
+                baseline.note(centered + part.detach())
         return signal, total
+
+    def advance(self) -> None:
+        """A new run begins, before which nothing that it draws may change a baseline."""
+        for part in self.modules():
+            if isinstance(part, MovingAverage):
+                part.advance()

@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 
 from ancestral.core import Cost, Site, Trace
 from ancestral.distributions.support import Kind, kind_of
-from ancestral.estimators.checks import require_kind
+from ancestral.estimators.checks import REDUCTIONS, require_kind
 from ancestral.estimators.relaxation import discrete_logits
 
 
@@ -27,9 +27,11 @@ class DARN:
     """
 
     kinds: tuple[Kind, ...] = ("binary", "one-hot")
+    reductions = REDUCTIONS
+    unbiased = False
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
-        require_kind(self, name, distribution, self.kinds)
+        require_kind(self, name, distribution)
         logits = discrete_logits(distribution)
         with torch.no_grad():
             value = distribution.sample(torch.Size(trace.missing_shape(distribution)))

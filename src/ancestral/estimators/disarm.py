@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ancestral.core import AncestralSampling, Cost, Site, Trace
+from ancestral.core import AncestralSampling, Cost, Reduction, Site, Trace
 from ancestral.distributions.support import Kind
-from ancestral.estimators.checks import require_kind, require_mean
+from ancestral.estimators.checks import require_kind
 from ancestral.estimators.relaxation import discrete_logits
 
 
@@ -29,14 +29,15 @@ class DisARM:
     """
 
     kinds: tuple[Kind, ...] = ("binary",)
+    reductions: tuple[Reduction, ...] = ("mean",)
+    unbiased = True
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
-        require_kind(self, name, distribution, self.kinds)
+        require_kind(self, name, distribution)
         with torch.no_grad():
             return distribution.sample(torch.Size(trace.missing_shape(distribution)))
 
     def term(self, site: Site, cost: Cost) -> Tensor | None:
-        require_mean(self, site, cost)
         logits = discrete_logits(site.distribution)
         with torch.no_grad():
             probability, value = torch.sigmoid(logits), site.value

@@ -7,8 +7,8 @@ import math
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ancestral.core import Cost, Site, Trace
-from ancestral.distributions.support import MAXIMAL_SUPPORT, enumerate_support
+from ancestral.core import Cost, Reduction, Site, Trace
+from ancestral.distributions.support import MAXIMAL_SUPPORT, Kind, enumerate_support
 from ancestral.errors import EstimatorError
 
 
@@ -27,6 +27,10 @@ class Enumerate:
             ``maximum`` values, or the objective is no plain expectation (the importance-weighted bound is a different
             objective when its draws are enumerated).
     """
+
+    kinds: tuple[Kind, ...] = ("binary", "one-hot", "index")
+    reductions: tuple[Reduction, ...] = ("mean",)
+    unbiased = True
 
     def __init__(self, maximum: int = MAXIMAL_SUPPORT) -> None:
         self.maximum = maximum

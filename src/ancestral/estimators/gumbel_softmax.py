@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from ancestral.core import Cost, Site, Trace
 from ancestral.distributions.support import Kind
 from ancestral.errors import EstimatorError
-from ancestral.estimators.checks import require_kind
+from ancestral.estimators.checks import REDUCTIONS, require_kind
 from ancestral.estimators.relaxation import discrete_logits, hard, perturbed, relaxed
 from ancestral.estimators.schedules import Schedule, at_epoch
 
@@ -38,6 +38,8 @@ class GumbelSoftmax(nn.Module):
     """
 
     kinds: tuple[Kind, ...] = ("binary", "one-hot")
+    reductions = REDUCTIONS
+    unbiased = False
 
     def __init__(
         self, temperature: Schedule | Literal["learned"] = 0.5, *, hard: bool = False, start: float = 1.0
@@ -65,7 +67,7 @@ class GumbelSoftmax(nn.Module):
         return at_epoch(self, "temperature", epoch)
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
-        require_kind(self, name, distribution, self.kinds)
+        require_kind(self, name, distribution)
         logits = discrete_logits(distribution)
         noisy = perturbed(logits.expand(*trace.missing_shape(distribution), *logits.shape), distribution)
         if not torch.is_grad_enabled():

@@ -10,6 +10,8 @@ from torch.distributions import Distribution
 
 from ancestral.core import Cost, Site, Trace
 from ancestral.estimators.baselines import Baseline, Baselines, InputDependent, LeaveOneOut, MovingAverage
+from ancestral.estimators.checks import KINDS, REDUCTIONS
+from ancestral.estimators.own_parameters import minimized
 
 _LEAVE_ONE_OUT = LeaveOneOut()  # has no state
 
@@ -33,20 +35,24 @@ class LikelihoodRatio(nn.Module):
     Source: Williams (1992); Mnih and Gregor (2014), NVIL; Mnih and Rezende (2016), VIMCO; Kool et al. (2019), RLOO.
     """
 
+    kinds = KINDS
+    reductions = REDUCTIONS
+
     def __init__(
         self, baseline: Baseline | Sequence[Baseline] | float | None = _LEAVE_ONE_OUT, *, normalize: bool = False
     ) -> None:
         super().__init__()
         self.baselines = Baselines(baseline, normalize)
+        self.unbiased = not normalize
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
+        self.baselines.advance()
         with torch.no_grad():
             return distribution.sample(torch.Size(trace.missing_shape(distribution)))
 
     def term(self, site: Site, cost: Cost) -> Tensor | None:
         signal, baseline = self.baselines(cost.value, cost.particles, cost)
-        # the signal times the gradient of the baseline is that of the squared error, which fits it
-        term: Tensor = signal * (site.log_prob + baseline)
+        term: Tensor = signal * site.log_prob + minimized(-signal * baseline)
         return term
 
 

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ancestral.core import Cost, Site, Trace
+from ancestral.core import Cost, Reduction, Site, Trace
 from ancestral.distributions.support import Kind, mean_of
 from ancestral.errors import EstimatorError
 from ancestral.estimators.baselines import Baseline, Baselines
-from ancestral.estimators.checks import require_kind, require_mean
+from ancestral.estimators.checks import require_kind
+from ancestral.estimators.own_parameters import minimized
 
 
 class MuProp(nn.Module):
@@ -39,15 +40,18 @@ class MuProp(nn.Module):
     """
 
     kinds: tuple[Kind, ...] = ("binary", "one-hot", "reparameterizable")
+    reductions: tuple[Reduction, ...] = ("mean",)
 
     def __init__(
         self, baseline: Baseline | Sequence[Baseline] | float | None = None, *, normalize: bool = False
     ) -> None:
         super().__init__()
         self.baselines = Baselines(baseline, normalize)
+        self.unbiased = not normalize
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
-        require_kind(self, name, distribution, self.kinds)
+        require_kind(self, name, distribution)
+        self.baselines.advance()
         if mean_of(distribution) is None:
             raise EstimatorError(
                 f"{name!r} is a {type(distribution).__name__}, whose mean is not known in closed form, but MuProp "
@@ -57,7 +61,6 @@ class MuProp(nn.Module):
             return distribution.sample(torch.Size(trace.missing_shape(distribution)))
 
     def term(self, site: Site, cost: Cost) -> Tensor | None:
-        require_mean(self, site, cost)
         at_mean, mean_field, slope = cost.mean_field()
         event = tuple(range(-len(site.distribution.event_shape), 0))
         linear = _dot(slope, site.value - mean_field, event)
@@ -65,7 +68,7 @@ class MuProp(nn.Module):
         signal, baseline = self.baselines(rest, rest, cost)
         mean = mean_of(site.distribution)
         assert mean is not None  # draw has seen to it
-        term: Tensor = signal * (site.log_prob + baseline) + _dot(slope, mean, event)
+        term: Tensor = signal * site.log_prob + minimized(-signal * baseline) + _dot(slope, mean, event)
         return term
 
 

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ancestral.core import Cost, Site, Trace
+from ancestral.core import Cost, Reduction, Site, Trace
 from ancestral.distributions.support import Kind, kind_of
 from ancestral.errors import EstimatorError
-from ancestral.estimators.checks import require_kind, require_mean
+from ancestral.estimators.checks import require_kind
 from ancestral.estimators.gumbel_softmax import GumbelSoftmax
+from ancestral.estimators.own_parameters import minimized
 from ancestral.estimators.relaxation import discrete_logits, perturbed_given, relaxed, squash
 
 
@@ -22,8 +23,9 @@ class REBAR(nn.Module):
     .. math::
         ∇_l E[f(z)] = E[(f(z) - c(\tilde z)) ∇_l \log q(z) + ∇_l c(\bar z) - ∇_l c(\tilde z)],  c(z) = η f(z)
 
-    z̄ is the relaxation of the noise that z came from, z̃ that of noise drawn anew given z; both at the temperature τ.
-    What is downstream is relaxed with it, so c is the cost of a relaxed network. η and τ are learned to lower the
+    z̄ is the relaxation of the noise that z came from, z̃ that of noise given z; both at the temperature τ. The two share
+    their noise, so they are one point, and the cost is computed once more; they differ as functions of the logits l.
+    What is downstream is relaxed with it: c is the cost of a relaxed network. η and τ are learned to lower the
     variance of the gradient with respect to the logits, of which the square of this one draw is an unbiased estimate
     (up to a constant).
 
@@ -40,6 +42,8 @@ class REBAR(nn.Module):
     """
 
     kinds: tuple[Kind, ...] = ("binary", "one-hot")
+    reductions: tuple[Reduction, ...] = ("mean",)
+    unbiased = True
 
     def __init__(self, temperature: float = 0.5, scale: float = 1.0, *, learned: bool = True) -> None:
         super().__init__()
@@ -49,7 +53,7 @@ class REBAR(nn.Module):
         self.scale = nn.Parameter(torch.tensor(float(scale)), requires_grad=learned)
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
-        require_kind(self, name, distribution, self.kinds)
+        require_kind(self, name, distribution)
         with torch.no_grad():
             return distribution.sample(torch.Size(trace.missing_shape(distribution)))
 
@@ -59,31 +63,31 @@ class REBAR(nn.Module):
         return self.scale * cost.at(value, following)
 
     def term(self, site: Site, cost: Cost) -> Tensor | None:
-        require_mean(self, site, cost)
         distribution, value = site.distribution, site.value
         event = tuple(range(-len(distribution.event_shape), 0))
         owned = [parameter for parameter in self.parameters() if parameter.requires_grad]
         given_logits = discrete_logits(distribution).expand_as(value)
         logits = given_logits.detach().requires_grad_()
         log_mass = logits if kind_of(distribution) == "binary" else logits.log_softmax(-1)
-        temperature = self.log_temperature.exp()
-        with torch.no_grad():
-            noise = perturbed_given(value, log_mass, distribution) - log_mass
-        first = relaxed(noise + log_mass, distribution, temperature)
-        second = relaxed(perturbed_given(value, log_mass, distribution), distribution, temperature)
-        control = self.control(second, cost)
-        difference = self.control(first, cost) - control
-        (path,) = torch.autograd.grad(difference.sum(), logits, create_graph=bool(owned))
+        # the noise that the value came from and the noise drawn given the value are one, so both relaxations are the
+        # same point; they are different functions of the logits
+        given = perturbed_given(value, log_mass, distribution)
+        free = given.detach() + (log_mass - log_mass.detach())
+        point = given.detach().requires_grad_()
+        control = self.control(relaxed(point, distribution, self.log_temperature.exp()), cost)
+        (slope,) = torch.autograd.grad(control.sum(), point, create_graph=bool(owned))
+        (path,) = torch.autograd.grad((slope * (free - given)).sum(), logits, create_graph=bool(owned))
         left = (cost.particles - control).reshape(*control.shape, *[1] * len(event))
         gradient = left * (value - squash(logits.detach(), distribution)) + path
-        term = (gradient.detach() * given_logits).sum(event) if event else gradient.detach() * given_logits
+        term = gradient.detach() * given_logits
+        square = gradient.square()
+        if event:
+            term, square = term.sum(event), square.sum(event)
         if not owned:
             return term
-        square = gradient.square().sum(event) if event else gradient.square()
         slopes = torch.autograd.grad(square.mean(), owned, allow_unused=True)
-        return term - sum(
-            (parameter * slope).sum() for parameter, slope in zip(owned, slopes, strict=True) if slope is not None
-        )
+        loss = [(own * slope).sum() for own, slope in zip(owned, slopes, strict=True) if slope is not None]
+        return term + minimized(sum(loss[1:], loss[0]))
 
 
 class RELAX(REBAR):

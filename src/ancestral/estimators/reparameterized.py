@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ancestral.core import Cost, Site, Trace
-from ancestral.distributions.support import base_of, kind_of
+from ancestral.distributions.support import Kind, base_of, kind_of
 from ancestral.errors import EstimatorError
-from ancestral.estimators.checks import CURES
+from ancestral.estimators.checks import CURES, REDUCTIONS
 
 
 class Reparameterized:
@@ -24,6 +24,10 @@ class Reparameterized:
 
     Source: Kingma and Welling (2014), section 2.4; Rezende, Mohamed and Wierstra (2014), section 3.
     """
+
+    kinds: tuple[Kind, ...] = ("reparameterizable",)
+    reductions = REDUCTIONS
+    unbiased = True
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
         if not distribution.has_rsample:

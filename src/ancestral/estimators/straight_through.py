@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 from ancestral.core import Cost, Site, Trace
 from ancestral.distributions.support import Kind
 from ancestral.errors import EstimatorError
-from ancestral.estimators.checks import require_kind
+from ancestral.estimators.checks import REDUCTIONS, require_kind
 from ancestral.estimators.relaxation import means
 from ancestral.estimators.schedules import Schedule, at_epoch
 
@@ -32,6 +32,8 @@ class StraightThrough:
     """
 
     kinds: tuple[Kind, ...] = ("binary", "one-hot")
+    reductions = REDUCTIONS
+    unbiased = False
 
     def __init__(self, slope: Schedule = 1.0) -> None:
         if not callable(slope) and not slope > 0:
@@ -43,7 +45,7 @@ class StraightThrough:
         return at_epoch(self, "slope", epoch)
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
-        require_kind(self, name, distribution, self.kinds)
+        require_kind(self, name, distribution)
         shape = torch.Size(trace.missing_shape(distribution))
         with torch.no_grad():
             value = distribution.sample(shape)
