@@ -78,14 +78,14 @@ class Bit(nn.Module):
 
 def variance(bit: Bit, estimator: Estimator, draws: int) -> tuple[float, float]:
     """Variance and mean of the gradient of one draw with respect to the logit, without a trace on what is learned."""
-    before = {name: value.clone() for name, value in estimator.state_dict().items()} if isinstance(estimator, nn.Module) else {}
+    module = estimator if isinstance(estimator, nn.Module) else nn.Module()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
     state = torch.get_rng_state()
     logits = bit.logit.detach().expand(draws, 1).clone().requires_grad_()
     q = Joint({"b | x": lambda x: IndependentBernoulli(logits, 1)})
     value = expectation(bit.cost, q, {"x": torch.zeros(draws, 1)}, estimators=estimator)
     (gradient,) = torch.autograd.grad(value.sum(), logits)
-    if isinstance(estimator, nn.Module):
-        estimator.load_state_dict(before)
+    module.load_state_dict(before)
     torch.set_rng_state(state)
     return gradient.var().item(), gradient.mean().item()
 

@@ -1,0 +1,344 @@
+"""The published comparisons of gradient estimators, cell by cell.
+
+    python experiments/gradient-estimators/tables.py --list
+    python experiments/gradient-estimators/tables.py gumbel-softmax/structured-bernoulli/muprop
+    python experiments/gradient-estimators/tables.py gumbel-softmax --jobs 2
+    python experiments/gradient-estimators/tables.py --write
+
+The second line runs one cell, the third a table (or a row of one), the last prints the tables as Markdown.
+
+A cell is trained with each of a few learning rates for a tenth of its updates, then with the one that has the lowest
+validation loss for all of them, and evaluated on the test images. Every column of a row has the same budget: updates,
+batches, schedule, learning rates to choose from. The same command continues what was interrupted. The records lie in
+``results/`` beside this file, as they came; the run folders in ``runs/`` are not kept in git.
+
+``--budget paper`` takes the papers' number of updates, for a GPU or a long night: its records stand beside the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RATES = (3e-4, 1e-3, 3e-3)
+SHARED = {"batch_size": 100, "optimizer": "adam", "schedule": "cosine"}
+UPDATES_PER_EPOCH = 500  # 50,000 images in batches of 100
+
+TEMPERATURE_OF_VAE = {"temperature": 1.0, "temperature_rate": 3e-5 * UPDATES_PER_EPOCH, "temperature_end": 0.5}
+SLOPE = {"slope": 1.0, "slope_rate": math.log(5) / 100, "slope_end": 5.0}  # five times as steep after a hundred epochs
+
+GUMBEL_COLUMNS: dict[str, dict[str, Any]] = {
+    "score-function": {"estimator": "reinforce", "baseline": ("moving-average",), "normalize": True},
+    "darn": {"estimator": "darn"},
+    "muprop": {"estimator": "muprop", "baseline": ("moving-average",), "normalize": True},
+    "straight-through": {"estimator": "straight-through"},
+    "annealed-straight-through": {"estimator": "straight-through", **SLOPE},
+    "gumbel-softmax": {"estimator": "gumbel-softmax"},
+    "straight-through-gumbel-softmax": {"estimator": "straight-through-gumbel-softmax"},
+    "nvil": {"estimator": "nvil"},
+}
+MUPROP_COLUMNS: dict[str, dict[str, Any]] = {
+    "nvil": {"estimator": "nvil"},
+    "muprop-c": {"estimator": "muprop", "baseline": ("moving-average",)},
+    "muprop-c-idb": {"estimator": "muprop", "baseline": ("moving-average", "network")},
+    "straight-through": {"estimator": "straight-through"},
+    "half": {"estimator": "half"},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: a model, its columns, what was published for them, and the budget all of them have."""
+
+    about: str
+    settings: dict[str, Any]
+    columns: dict[str, dict[str, Any]]
+    published: dict[str, float]
+    epochs: int
+    paper_epochs: int
+    figure: str = "log p(x)"
+    """The figure of the evaluation that stands beside the published one."""
+    particles: int = 1000
+    """Of the evaluation."""
+    relaxed: dict[str, Any] | None = None
+    """Settings of the columns with a temperature."""
+
+
+def _row(values: tuple[float, ...], columns: dict[str, dict[str, Any]]) -> dict[str, float]:
+    return dict(zip(columns, values, strict=False))
+
+
+STRUCTURED = {"model": "sbn", "data": "binarized-mnist", "structured": True}
+TABLES: dict[str, dict[str, Row]] = {
+    "gumbel-softmax": {
+        "structured-bernoulli": Row(
+            "Lower half of an image from the upper half, 392-200-200-392, Bernoulli (Jang et al., 2017, table 1)",
+            {**STRUCTURED, "layers": (200, 200)},
+            GUMBEL_COLUMNS,
+            _row((72.0, 59.7, 58.9, 58.9, 58.7, 58.5, 59.3), GUMBEL_COLUMNS),
+            epochs=150,
+            paper_epochs=1000,
+            relaxed={"temperature": 1.0},
+        ),
+        "structured-categorical": Row(
+            "The same, 392-(20x10)-(20x10)-392, categorical (Jang et al., 2017, table 1)",
+            {**STRUCTURED, "layers": (20, 20), "classes": 10},
+            GUMBEL_COLUMNS,
+            _row((73.1, 67.9, 63.0, 61.8, 61.1, 59.0, 59.7), GUMBEL_COLUMNS),
+            epochs=150,
+            paper_epochs=1000,
+            relaxed={"temperature": 1.0},
+        ),
+        "vae-bernoulli": Row(
+            "VAE, 784-200-784, Bernoulli latents (Jang et al., 2017, table 1)",
+            {"model": "categorical-vae", "data": "binarized-mnist", "latents": 200, "classes": 2, "hidden": ()},
+            GUMBEL_COLUMNS,
+            _row((112.2, 110.9, 109.7, 116.0, 111.5, 105.0, 111.5), GUMBEL_COLUMNS),
+            epochs=150,
+            paper_epochs=1000,
+            relaxed=TEMPERATURE_OF_VAE,
+        ),
+        "vae-categorical": Row(
+            "VAE, 784-(20x10)-200-784, categorical latents (Jang et al., 2017, table 1)",
+            {"model": "categorical-vae", "data": "binarized-mnist", "latents": 20, "classes": 10, "hidden": (200,)},
+            GUMBEL_COLUMNS,
+            _row((110.6, 128.8, 107.0, 110.9, 107.8, 101.5, 107.8), GUMBEL_COLUMNS),
+            epochs=150,
+            paper_epochs=1000,
+            relaxed=TEMPERATURE_OF_VAE,
+        ),
+    },
+    "muprop": {
+        "sbn-200": Row(
+            "Sigmoid belief net 200-784, test bound (Gu et al., 2016, table 3)",
+            {"model": "sbn", "data": "binarized-mnist", "layers": (200,)},
+            MUPROP_COLUMNS,
+            _row((113.5, 113.6, 113.1, 129.4, 112.4), MUPROP_COLUMNS),
+            epochs=200,
+            paper_epochs=2000,
+            figure="ELBO",
+        ),
+        "sbn-200-200": Row(
+            "Sigmoid belief net 200-200-784, test bound (Gu et al., 2016, table 3)",
+            {"model": "sbn", "data": "binarized-mnist", "layers": (200, 200)},
+            MUPROP_COLUMNS,
+            _row((99.7, 100.4, 100.4, 119.9, 103.5), MUPROP_COLUMNS),
+            epochs=200,
+            paper_epochs=2000,
+            figure="ELBO",
+        ),
+    },
+    "vimco": {
+        f"{name}-{particles}": Row(
+            f"{about}, {particles} particle{'s' * (particles > 1)} (Maddison et al., 2017, table 1, L_50000)",
+            {"model": "sbn", "data": "binarized-mnist", "layers": layers},
+            {
+                "concrete": {"estimator": "gumbel-softmax", "temperature": 2 / 3, **_bound},
+                "vimco": {"estimator": "vimco", **_bound} if particles > 1 else {"estimator": "nvil"},
+            },
+            {"concrete": figures[0], "vimco": figures[1]},
+            epochs=20 if particles == 50 else 60,
+            paper_epochs=12_800,
+        )
+        for name, about, layers, published in (
+            ("sbn-200", "Sigmoid belief net 200-784", (200,), ((107.3, 104.4), (104.9, 101.9), (104.3, 98.8))),
+            ("sbn-200-200", "Sigmoid belief net 200-200-784", (200, 200), ((102.1, 92.9), (99.9, 91.7), (99.5, 90.7))),
+        )
+        for particles, figures in zip((1, 5, 50), published, strict=True)
+        for _bound in ({"bound": "iwae", "particles": particles} if particles > 1 else {},)
+    },
+}
+
+
+def cells(prefix: str = "") -> Iterator[str]:
+    """The names ``table/row/column`` that begin with a prefix of whole words."""
+    for table, rows in TABLES.items():
+        for row, what in rows.items():
+            for column in what.columns:
+                name = f"{table}/{row}/{column}"
+                if not prefix or f"{name}/".startswith(f"{prefix.strip('/')}/"):
+                    yield name
+
+
+def record_of(cell: str, budget: str) -> Path:
+    return HERE / "results" / budget / f"{cell.replace('/', '--')}.json"
+
+
+def train(cell: str, folder: Path, rate: float, epochs: int) -> Any:
+    """A run of the cell, new, continued or done."""
+    import ancestral
+    from ancestral.errors import AncestralError
+    from ancestral.training.progress import make_reporter
+
+    table, row_name, column = cell.split("/")
+    row = TABLES[table][row_name]
+    chosen = {**row.settings, **SHARED, **row.columns[column]}
+    if row.relaxed and "gumbel" in column:
+        chosen |= row.relaxed
+    model, data = chosen.pop("model"), chosen.pop("data")
+    reporter = make_reporter()
+    if (folder / "config.toml").exists():
+        run = ancestral.resume(folder, reporter=reporter)
+    else:
+        run = ancestral.train(
+            model, data, out=folder, reporter=reporter, learning_rate=rate, epochs=epochs,
+            validate_every=max(1, epochs // 10), **chosen,
+        )  # fmt: skip
+    state = json.loads((folder / "checkpoints" / "last" / "state.json").read_text())
+    if not state["finished"]:
+        raise AncestralError(f"{cell} was interrupted; the same command continues it.")
+    return run
+
+
+def validation_loss(run: Any) -> float:
+    """The last one; infinite where training has diverged."""
+    losses = [row["validation loss"] for row in run.metrics if row.get("validation loss") is not None]
+    return losses[-1] if losses and math.isfinite(losses[-1]) else math.inf
+
+
+def reproduce(cell: str, budget: str) -> None:
+    """Choose the learning rate, train, evaluate, record."""
+    import torch
+
+    import ancestral
+    from ancestral.errors import AncestralError
+    from ancestral.training.folder import write_atomically
+
+    if record_of(cell, budget).exists():
+        return
+    torch.set_num_threads(1)
+    table, row_name, column = cell.split("/")
+    row = TABLES[table][row_name]
+    epochs = row.epochs if budget == "default" else row.paper_epochs
+    place = HERE / "runs" / budget / cell
+    losses: dict[float, float] = {}
+    for rate in RATES:
+        try:
+            losses[rate] = validation_loss(train(cell, place / f"rate-{rate:g}", rate, max(1, epochs // 10)))
+        except AncestralError as error:
+            if "diverged" not in str(error):
+                raise
+            losses[rate] = math.inf
+    best = min(losses, key=losses.__getitem__)
+    run = train(cell, place / "final", best, epochs)
+    started = time.monotonic()
+    figures = run.evaluate(particles=row.particles)
+    state = json.loads((place / "final" / "checkpoints" / "last" / "state.json").read_text())
+    record = {
+        "about": row.about,
+        "command": f"python experiments/gradient-estimators/tables.py {cell}"
+        + (f" --budget {budget}" if budget != "default" else ""),
+        "published": row.published.get(column),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "version": ancestral.__version__,
+        "seed": run.config["training"]["seed"],
+        "updates": state["step"],
+        "minutes": round(state["seconds"] / 60, 2),
+        "evaluation_minutes": round((time.monotonic() - started) / 60, 2),
+        "validation_losses": {f"{rate:g}": None if math.isinf(loss) else loss for rate, loss in losses.items()},
+        "settings": run.config["settings"] | run.config["data_settings"] | run.config["training"],
+        "figures": [asdict(figure) for figure in figures],
+        "figure": row.figure,
+    }
+    record_of(cell, budget).parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(record_of(cell, budget), (json.dumps(record, indent=2) + "\n").encode())
+    for figure in figures:
+        print(f"{cell}: {figure.name} {figure.value:.2f} {figure.unit}", flush=True)
+
+
+def drive(names: list[str], budget: str, jobs: int) -> int:
+    """Run cells in so many processes, each with one thread; how many failed."""
+    waiting = [name for name in names if not record_of(name, budget).exists()]
+    print(
+        f"{len(names)} cells, {len(names) - len(waiting)} recorded, {len(waiting)} to do, {jobs} at a time", flush=True
+    )
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    failed = 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            name = waiting.pop(0)
+            log = HERE / "runs" / budget / name / "log.txt"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            command = [sys.executable, __file__, name, "--budget", budget]
+            with log.open("ab") as output:
+                running[name] = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+            print(f"{name}: started, {log}", flush=True)
+        time.sleep(1)
+        for name, process in list(running.items()):
+            if process.poll() is not None:
+                del running[name]
+                failed += process.returncode != 0
+                print(f"{name}: {'done' if process.returncode == 0 else 'FAILED'}; {len(waiting)} wait", flush=True)
+    return failed
+
+
+def written(budget: str) -> str:
+    """All tables as Markdown: ours beside the published figure, as they came."""
+    lines: list[str] = []
+    for table, rows in TABLES.items():
+        columns = list(dict.fromkeys(column for row in rows.values() for column in row.columns))
+        recorded = [name for name in cells(table) if record_of(name, budget).exists()]
+        if not recorded:
+            continue
+        lines += [
+            f"### {table}", "",
+            "| | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns),
+        ]  # fmt: skip
+        for name, row in rows.items():
+            entries = []
+            for column in columns:
+                file = record_of(f"{table}/{name}/{column}", budget)
+                if not file.exists():
+                    entries.append("")
+                    continue
+                record = json.loads(file.read_text(encoding="utf-8"))
+                ours = next(figure for figure in record["figures"] if figure["name"] == record["figure"])
+                published = "–" if record["published"] is None else f"{record['published']:.1f}"
+                entries.append(f"**{-ours['value']:.2f}** / {published} ({record['minutes']:.0f} min)")
+            if any(entries):
+                lines.append(f"| {row.about}; {row.epochs} passes | " + " | ".join(entries) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cells", nargs="?", help="table, table/row or table/row/column")
+    parser.add_argument("--budget", choices=("default", "paper"), default="default")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, each with one thread")
+    parser.add_argument("--list", action="store_true", help="show the cells")
+    parser.add_argument("--write", action="store_true", help="print the recorded tables as Markdown")
+    arguments = parser.parse_args()
+    if arguments.write:
+        print(written(arguments.budget))
+        return
+    names = list(cells(arguments.cells or ""))
+    if not names:
+        sys.exit(f"error: there are no cells {arguments.cells!r}; --list shows them.")
+    if arguments.list or not arguments.cells:
+        print("\n".join(names))
+    elif names == [arguments.cells]:
+        from ancestral.errors import AncestralError
+
+        try:
+            reproduce(arguments.cells, arguments.budget)
+        except AncestralError as error:
+            sys.exit(f"error: {error}")
+    else:
+        sys.exit(1 if drive(names, arguments.budget, max(1, arguments.jobs)) else 0)
+
+
+if __name__ == "__main__":
+    main()
