@@ -75,8 +75,10 @@ def to_markdown(docstring: str, obj: griffe.Object) -> str:
         return "\n\n".join(f"{match[1]}$${line}$$" for line in lines)
 
     def link(match: re.Match[str]) -> str:
-        name = match[1]
-        whole = name if name.startswith("ancestral.") else obj.resolve(name)
-        return f"[`{name.rpartition('.')[2]}`][{home(whole)}]"
+        name, member = match[1], ""
+        if not name.startswith("ancestral."):
+            first, dot, rest = name.partition(".")  # a class and its method
+            name, member = obj.resolve(first), dot + rest
+        return f"[`{(name + member).rpartition('.')[2]}`][{home(name)}{member}]"
 
     return ROLE.sub(link, MATH.sub(formulas, docstring))

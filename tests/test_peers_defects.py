@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 from typing import Any
 
@@ -15,6 +17,7 @@ from ancestral import (
     EstimatorError,
     GraphError,
     Joint,
+    LatentVariableModel,
     Trace,
     bernoulli,
     bernoulli_bias,
@@ -27,6 +30,18 @@ from ancestral import (
     run,
     standard_normal,
 )
+from ancestral.distributions import OneHot
+from ancestral.estimators import (
+    DARN,
+    GumbelSoftmax,
+    LikelihoodRatio,
+    MovingAverage,
+    MuProp,
+    StraightThrough,
+    exponential,
+)
+from ancestral.estimators.relaxation import discrete_logits, hard, perturbed_given
+from ancestral.models.contract import Batch
 from ancestral.objectives import elbo_terms, log_weight
 
 
@@ -85,7 +100,71 @@ def test_a_bernoulli_posterior_never_loses_its_gradient_silently() -> None:
     torch.testing.assert_close(mine, exact)
 
 
+class OneBit(nn.Module):
+    """h is one bit and x given it five: the bound is a sum of two terms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.p = Joint({"h": bernoulli_bias(1), "x | h": bernoulli(linear(1, 5))}).double()
+        self.logit = nn.Parameter(torch.tensor(0.4, dtype=torch.float64))
+        self.q = Joint({"h | x": lambda x: Independent(Bernoulli(logits=self.logit.expand(len(x), 1)), 1)})
+        self.x = torch.tensor([[1.0, 0.0, 1.0, 1.0, 0.0]], dtype=torch.float64)
+
+    def exact(self) -> Tensor:
+        bits = torch.tensor([0.0, 1.0], dtype=torch.float64)
+        log_p = torch.stack([run(self.p, {"x": self.x, "h": h.expand(1, 1)}, (1,)).log_prob().sum() for h in bits])
+        log_q = Bernoulli(logits=self.logit).log_prob(bits)
+        (gradient,) = torch.autograd.grad((log_q.exp() * (log_p - log_q)).sum(), self.logit)
+        return gradient
+
+    def summed(self, estimator: Any, earlier: int = 0) -> Tensor:
+        """The gradient for both values in turn, weighted by q; the state of the estimator is that after other draws."""
+        total = torch.zeros((), dtype=torch.float64)
+        for h in (0.0, 1.0):
+            mine = copy.deepcopy(estimator)
+            torch.manual_seed(1)
+            for _ in range(earlier):
+                elbo(self.p, self.q, {"x": self.x}, estimators=mine)
+            distribution = self.q.conditionals["h"](self.x)
+            distribution.sample = lambda shape, h=h: torch.full((1, 1, 1), h, dtype=torch.float64)  # type: ignore
+            q = Joint({"h | x": lambda x, distribution=distribution: distribution})
+            value = elbo(self.p, q, {"x": self.x}, estimators=mine)
+            (gradient,) = torch.autograd.grad(value.sum(), self.logit)
+            total = total + torch.sigmoid(self.logit if h else -self.logit).detach() * gradient
+        return total
+
+
+@pytest.mark.parametrize("make", [lambda: LikelihoodRatio(None), MuProp])
+def test_an_estimator_that_draws_a_bernoulli_posterior_has_its_whole_gradient(make: Any) -> None:
+    m = OneBit()
+    assert abs(m.exact()) > 0.01
+    torch.testing.assert_close(m.summed(make()), m.exact(), atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [StraightThrough, DARN, GumbelSoftmax])
+def test_a_biased_gradient_is_not_small(make: Any) -> None:
+    m = OneBit()
+    torch.manual_seed(0)
+    value = elbo(m.p, m.q, {"x": m.x}, 20_011, make())
+    (gradient,) = torch.autograd.grad(value.sum(), m.logit)
+    assert 0.5 < (gradient / m.exact()) < 1.5
+
+
 # 2
+
+
+def test_the_likelihood_ratio_of_a_normal_is_not_taken_through_the_draw_itself() -> None:
+    torch.manual_seed(0)
+    draws, log_scale = 200_003, 0.5 * math.log(1.245)
+    each = torch.full((draws, 1), log_scale, dtype=torch.float64, requires_grad=True)
+    p = Joint({"z": standard_normal(1).double(), "x | z": lambda z: Independent(Normal(z, 1.0), 1)})
+    q = Joint({"z | x": lambda x: Independent(Normal(0.5, each.exp()), 1)})
+    terms = elbo_terms(p, q, {"x": torch.full((draws, 1), 1.3, dtype=torch.float64)}, 2, LikelihoodRatio())
+    assert not terms.q["z"].requires_grad
+    (sampled,) = torch.autograd.grad(terms.elbo.sum(), each)
+    exact = 1 - 2 * math.exp(2 * log_scale)
+    assert abs(sampled.mean() - exact) / (sampled.std() / math.sqrt(draws)) < 4
 
 
 @pytest.mark.parametrize("analytic_kl", [[], ["z"]])
@@ -195,6 +274,33 @@ def test_raising_the_bound_raises_log_p_of_x(mixture: Any) -> None:
     assert after > before + 0.5
     assert bounds == sorted(bounds)
     assert bounds[-1] < after
+
+
+# 8
+
+
+@pytest.mark.parametrize("earlier", [0, 1, 7])
+@pytest.mark.parametrize("make", [lambda: LikelihoodRatio(MovingAverage()), lambda: MuProp(MovingAverage())])
+def test_a_moving_average_that_is_used_before_it_is_updated_leaves_the_gradient_as_long_as_it_is(
+    make: Any, earlier: int
+) -> None:
+    m = OneBit()
+    torch.testing.assert_close(m.summed(make(), earlier), m.exact(), atol=1e-12, rtol=1e-12)
+
+
+# 9
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [Bernoulli(logits=torch.linspace(-9, 9, 19)), OneHot(torch.linspace(-9, 9, 7))],
+    ids=["bits", "classes"],
+)
+def test_noise_given_an_outcome_leads_to_that_outcome_every_time(distribution: Distribution) -> None:
+    torch.manual_seed(0)
+    value = distribution.sample(torch.Size((50_021,)))
+    logits = discrete_logits(distribution).expand_as(value)
+    assert (hard(perturbed_given(value, logits, distribution), distribution) == value).all()
 
 
 # 10
@@ -337,3 +443,38 @@ def test_the_importance_weighted_bound_is_the_bound_and_not_the_weighted_sum(
     weighted_sum = (log_weights[0].softmax(0) * log_weights[0]).sum(0)
     assert (bound > average).all()
     assert ((bound - weighted_sum).abs() > 1e-3).all()
+
+
+# 16
+
+
+def test_a_temperature_anneals_over_the_epochs_of_training() -> None:
+    torch.manual_seed(0)
+    p = Joint({"y": lambda: OneHot(torch.zeros(3)), "x | y": bernoulli(linear(3, 5))})
+    q = Joint({"y | x": one_hot(linear(5, 3))})
+    x = torch.rand(7, 5).round()
+    annealed = LatentVariableModel(p, q, estimators=GumbelSoftmax(exponential(1.0, 0.3, 0.1)))
+    found = []
+    for epoch in (0.0, 2.0, 100.0):
+        gradients = []
+        fixed = LatentVariableModel(p, q, estimators={"y": GumbelSoftmax(max(0.1, math.exp(-0.3 * epoch)))})
+        for model in (annealed, fixed):
+            torch.manual_seed(1)
+            loss = model.loss(Batch(x, epoch=epoch))["loss"]
+            gradients.append(torch.autograd.grad(loss, list(q.parameters()))[0])
+        torch.testing.assert_close(*gradients)
+        found.append(gradients[0])
+    assert all((a - b).abs().max() > 1e-3 for a, b in itertools.pairwise(found))
+
+
+def test_a_slope_anneals_over_the_epochs_of_training() -> None:
+    torch.manual_seed(0)
+    p = Joint({"h": bernoulli_bias(3), "x | h": bernoulli(linear(3, 5))})
+    q = Joint({"h | x": bernoulli(linear(5, 3))})
+    model = LatentVariableModel(p, q, estimators={"h": StraightThrough(exponential(1.0, -0.3, 5.0))})
+    gradients = []
+    for epoch in (0.0, 2.0):
+        torch.manual_seed(1)
+        loss = model.loss(Batch(torch.rand(7, 5).round(), epoch=epoch))["loss"]
+        gradients.append(torch.autograd.grad(loss, list(q.parameters()))[0])
+    assert (gradients[0] - gradients[1]).abs().max() > 1e-3

@@ -79,7 +79,7 @@ def _row(values: tuple[float, ...], columns: dict[str, dict[str, Any]]) -> dict[
     return dict(zip(columns, values, strict=False))
 
 
-STRUCTURED = {"model": "sbn", "data": "binarized-mnist", "structured": True}
+STRUCTURED = {"model": "sbn", "data": "binarized-mnist", "task": "structured-prediction"}
 TABLES: dict[str, dict[str, Row]] = {
     "gumbel-softmax": {
         "structured-bernoulli": Row(
@@ -102,7 +102,14 @@ TABLES: dict[str, dict[str, Row]] = {
         ),
         "vae-bernoulli": Row(
             "VAE, 784-200-784, Bernoulli latents (Jang et al., 2017, table 1)",
-            {"model": "categorical-vae", "data": "binarized-mnist", "latents": 200, "classes": 2, "hidden": ()},
+            {
+                "model": "categorical-vae",
+                "data": "binarized-mnist",
+                "latents": 200,
+                "classes": 2,
+                "encoder_hidden": (),
+                "decoder_hidden": (),
+            },
             GUMBEL_COLUMNS,
             _row((112.2, 110.9, 109.7, 116.0, 111.5, 105.0, 111.5), GUMBEL_COLUMNS),
             epochs=150,
@@ -111,7 +118,15 @@ TABLES: dict[str, dict[str, Row]] = {
         ),
         "vae-categorical": Row(
             "VAE, 784-(20x10)-200-784, categorical latents (Jang et al., 2017, table 1)",
-            {"model": "categorical-vae", "data": "binarized-mnist", "latents": 20, "classes": 10, "hidden": (200,)},
+            {
+                "model": "categorical-vae",
+                "data": "binarized-mnist",
+                "latents": 20,
+                "classes": 10,
+                "encoder_hidden": (),
+                "decoder_hidden": (200,),
+                "activation": "tanh",
+            },
             GUMBEL_COLUMNS,
             _row((110.6, 128.8, 107.0, 110.9, 107.8, 101.5, 107.8), GUMBEL_COLUMNS),
             epochs=150,

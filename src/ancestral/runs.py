@@ -24,9 +24,9 @@ import ancestral.data
 from ancestral.configs import MODELS, DataConfig, DataDescription, ModelConfig, TrainingConfig
 from ancestral.data import Dataset, named_sets
 from ancestral.errors import AncestralError, memory_ran_out, nearest
-from ancestral.evaluation import Figure, active_units, evaluate
+from ancestral.evaluation import Figure, accuracy, active_units, evaluate
 from ancestral.models import BUILDERS, LatentVariableModel
-from ancestral.models.contract import CanValidate
+from ancestral.models.contract import CanClassify, CanValidate
 from ancestral.networks.processor import multiplies_bfloat16
 from ancestral.training import RunFolder, Training
 from ancestral.training.checkpoint import check_stored_weights, has_checkpoint, load_weights, read_checkpoint
@@ -88,10 +88,15 @@ class Run:
         return list(self.folder.metrics())
 
     def evaluate(self, particles: int = 100, split: str = "test", **options: Any) -> list[Figure]:
-        """Bounds of log p(x) and active units on held-out data; see :func:`ancestral.evaluation.evaluate`."""
+        """Bounds of log p(x), active units, and the accuracy of a classifier on held-out data.
+
+        See :func:`ancestral.evaluation.evaluate`, whose ``limit`` concerns the bounds alone.
+        """
         figures = evaluate(self.model, self.data, particles, split, **options)
         if isinstance(self.model, LatentVariableModel):
             figures += active_units(self.model, self.data, split)
+        if isinstance(self.model, CanClassify):
+            figures += accuracy(self.model, self.data, split)
         return figures
 
     def __repr__(self) -> str:
@@ -177,6 +182,11 @@ def fit(
         data_config = dataclasses.replace(data_config, validation=0.0)
     dataset = given if given is not None else ancestral.data.load(os.fspath(data), data_config)  # type: ignore[arg-type]
     name = model if isinstance(model, str) else OWN
+    if dataset.config.labels and isinstance(model, str) and not getattr(model_config, "few_labels", False):
+        raise AncestralError(
+            f"labels is {dataset.config.labels}, which has no effect: {model} does not learn from labels. Use m2, or "
+            "leave --labels out."
+        )
     if model_config is not None:
         asked = dataset.requested if given is not None else data_config
         raw = dataset.prepared(binarization="none", dequantize="no").description
@@ -533,7 +543,7 @@ def _finish(trainer: Training, folder: RunFolder, config: dict[str, Any], data: 
     return load(folder.path, own, data, device=trainer.device, reporter=reporter)
 
 
-def environment(data: Dataset) -> dict[str, Any]:
+def environment(data: Dataset | None = None) -> dict[str, Any]:
     """What a run depends on besides its settings."""
     packages = {}
     for package in ("ancestral", "torch", "numpy", "safetensors"):
@@ -549,12 +559,12 @@ def environment(data: Dataset) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "git": _git_commit(),
         "command": sys.argv,
-        "data": {
-            "name": data.name,
-            "note": data.note,
-            **{split: {"rows": len(getattr(data, split)), "digest": data.digest(split)} for split in ("train", "test")},
-        },
-    }
+    } | ({} if data is None else {"data": _data_in_words(data)})
+
+
+def _data_in_words(data: Dataset) -> dict[str, Any]:
+    splits = {split: {"rows": len(getattr(data, split)), "digest": data.digest(split)} for split in ("train", "test")}
+    return {"name": data.name, "note": data.note, **splits}
 
 
 def _git_commit() -> str | None:

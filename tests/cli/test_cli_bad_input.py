@@ -131,6 +131,7 @@ class Flag:
     kind: Any
     metavar: str
     positional: bool
+    required: bool
     made_with: Callable[[Any], object] | None = None
 
     @property
@@ -159,7 +160,8 @@ def flags_of(kind: type, default: Any = None) -> Iterator[Flag]:
         def made_with(value: Any, name: str = name) -> object:
             return dataclasses.replace(default, **{name: value})
 
-        yield Flag(name, hint, metavar, positional, made_with if default is not None else None)
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        yield Flag(name, hint, metavar, positional, required, made_with if default is not None else None)
 
 
 def forms() -> dict[tuple[str, ...], list[Flag]]:
@@ -194,7 +196,8 @@ def complete(words: tuple[str, ...], flags: list[Flag]) -> tuple[str, ...]:
     given = (value for flag in positional for value in values.get(flag.name, ()))
     if words[0] == "train":
         return (*words, "table.csv", "--out", "new")
-    return (*words, *given)
+    quick = {"estimators": ("--draws", "4", "--estimators", "reparameterized")}
+    return (*words, *given, *quick.get(words[0], ()))
 
 
 def nearly(word: str) -> str:
@@ -249,8 +252,8 @@ def flag_cases() -> Iterator[Case]:
         title = " ".join(verb)
         for flag in (flag for flag in flags if not flag.positional):
             without = base
-            if flag.name == "out" and "--out" in base:
-                without = base[: base.index("--out")]
+            if flag.word in base:
+                without = base[: base.index(flag.word)]
             inner = get_args(flag.kind)[0] if get_origin(flag.kind) is tuple else flag.kind
             for word, seen, may_work in wrong_values(flag, inner, any(other.name == "runs" for other in flags)):
                 joined = (flag.word, word) if not word.startswith("-") else (f"{flag.word}={word}",)
@@ -271,7 +274,8 @@ def flag_cases() -> Iterator[Case]:
                 for word in NO_RUN:
                     words = tuple(word if value == "RUN" else value for value in base)
                     yield Case(f"{title} {word[:20]!r}", words, (word or flag.name, ascii(word)[1:-1]))
-                yield Case(f"{title} without {flag.name}", verb, (flag.name.upper(), "run folders"))
+                if flag.required:
+                    yield Case(f"{title} without {flag.name}", verb, (flag.name.upper(), "run folders"))
                 yield Case(f"{title} with one run that is none", (*base, "nowhere"), ("nowhere",))
             elif get_origin(flag.kind) is Literal:
                 for word in (nearly(get_args(flag.kind)[-1]), "①", ""):

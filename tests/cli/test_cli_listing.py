@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ancestral.configs import MODELS
-from ancestral.configs.vae import Likelihood
+from ancestral.configs.likelihood import Likelihood
 from ancestral.data import named_sets
 from ancestral.networks import processor
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import ancestral
-from ancestral.configs import DataConfig, GANConfig, TrainingConfig, VAEConfig
+from ancestral.configs import DataConfig, GANConfig, M2Config, TrainingConfig, VAEConfig
 from ancestral.data.dataset import Dataset, Rows
 from ancestral.data.loading import assemble
 from ancestral.data.raw import Raw
@@ -23,6 +23,7 @@ from ancestral.training.progress import Silent
 SMALL: dict[str, dict[str, Any]] = {
     "vae": {"latent": 3, "hidden": (7,)},
     "gan": {"latent": 3, "hidden": (7,), "discriminator_hidden": (5,), "pieces": 2},
+    "m2": {"latent": 3, "hidden": (7,), "labels": 11, "labels_per_batch": 5},
 }
 
 
@@ -31,6 +32,13 @@ def grey(tmp: Path) -> Path:
     if not (tmp / "grey.npy").exists():
         np.save(tmp / "grey.npy", np.random.default_rng(1).integers(0, 256, (53, 5, 4), dtype=np.uint8))
     return tmp / "grey.npy"
+
+
+def with_classes(tmp: Path) -> Path:
+    """The same images, of three classes."""
+    if not (tmp / "classes.npz").exists():
+        np.savez(tmp / "classes.npz", x=np.load(grey(tmp)), y=np.arange(53) % 3)
+    return tmp / "classes.npz"
 
 
 def images() -> Dataset:
@@ -123,6 +131,30 @@ GAN: dict[str, Case] = {
     "discriminator_steps": (2, {}, weights),
     "discriminator_learning_rate": (0.7, {}, weights),
 }
+M2: dict[str, Case] = {
+    "latent": (5, {}, weights),
+    "network": ("conv", {}, weights),
+    "hidden": ((11,), {}, weights),
+    "channels": ((3, 5), {"network": "conv"}, weights),
+    "activation": ("silu", {}, weights),
+    "likelihood": ("normal", {}, everything),
+    "scale": ("shared", {"likelihood": "normal"}, weights),
+    "mean": ("sigmoid", {"likelihood": "normal"}, weights),
+    "alpha": (0.7, {}, weights),
+    "estimator": ("gumbel-softmax", {}, weights),
+    "particles": (2, {}, weights),
+    "baseline": (("moving-average",), {"estimator": "reinforce"}, weights),
+    "normalize": (True, {"estimator": "reinforce"}, weights),
+    "temperature": (0.9, {"estimator": "gumbel-softmax"}, weights),
+    "temperature_rate": (0.7, {"estimator": "gumbel-softmax", "temperature": 0.9}, weights),
+    "temperature_end": (
+        0.8, {"estimator": "gumbel-softmax", "temperature": 0.9, "temperature_rate": 0.7}, weights
+    ),
+    "learn_temperature": (True, {"estimator": "gumbel-softmax"}, weights),
+    "slope": (1.5, {"estimator": "straight-through"}, weights),
+    "slope_rate": (0.7, {"estimator": "straight-through"}, weights),
+    "slope_end": (1.3, {"estimator": "straight-through", "slope_rate": 0.7}, weights),
+}  # fmt: skip
 UNMOVED = {"optimizer": "sgd", "learning_rate": 1e-30}  # weights that stay where they are
 TRAINING: dict[str, Case] = {
     "epochs": (5, {}, steps),
@@ -155,6 +187,10 @@ DATA: dict[str, Case] = {
     "split_seed": (5, {}, weights),
     "train_limit": (11, {}, lambda run: len(run.data.train)),
 }
+LABELS: dict[str, Case] = {
+    "labels": (8, {}, weights),
+    "labels_per_batch": (3, {}, weights),
+}
 
 
 @functools.cache
@@ -163,7 +199,8 @@ def trained(tmp: Path, model: str, settings: tuple[tuple[str, Any], ...]) -> Run
     out = tmp / f"run-{number}"
     watcher = Watcher(out)
     given = {"epochs": 3, "batch_size": 13, **SMALL[model], **dict(settings)}
-    run = ancestral.train(model, grey(tmp), out=out, reporter=watcher, **given)
+    data = with_classes(tmp) if model == "m2" else grey(tmp)
+    run = ancestral.train(model, data, out=out, reporter=watcher, **given)
     run.watcher = watcher  # type: ignore[attr-defined]
     return run
 
@@ -184,6 +221,11 @@ def test_every_setting_of_the_gan_changes_something(tmp: Path, field: str) -> No
     assert changes(tmp, "gan", field, GAN[field])
 
 
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(M2Config)])
+def test_every_setting_of_the_semi_supervised_vae_changes_something(tmp: Path, field: str) -> None:
+    assert changes(tmp, "m2", field, M2[field])
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     "field", [field.name for field in dataclasses.fields(TrainingConfig) if field.name != "device"]
@@ -201,7 +243,7 @@ def test_the_device_changes_where_it_runs(tmp: Path) -> None:
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(DataConfig)])
 def test_every_setting_of_the_data_changes_something(tmp: Path, field: str) -> None:
-    assert changes(tmp, "vae", field, DATA[field])
+    assert changes(tmp, "m2", field, LABELS[field]) if field in LABELS else changes(tmp, "vae", field, DATA[field])
 
 
 def test_training_twice_with_the_same_settings_gives_the_same_weights_and_metrics(tmp: Path) -> None:

@@ -39,6 +39,18 @@ def test_density_moments_and_draws_are_those_of_torch_with_their_gradients(dims:
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-10)
 
 
+def test_a_draw_without_gradient_takes_none_from_the_density_after_it() -> None:
+    torch.manual_seed(0)
+    loc, log_scale, z = numbers(5, 7), numbers(5, 7), torch.randn(5, 7, dtype=torch.float64)
+    gradients = []
+    for one in both(loc, log_scale, 1):
+        with torch.no_grad():
+            one.sample()
+        gradients.append(torch.autograd.grad(one.log_prob(z).sum(), (loc, log_scale)))
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-10)
+
+
 @pytest.mark.parametrize("rows", [(), (5,)])
 def test_its_divergences_are_those_of_torch_with_their_gradients(rows: tuple[int, ...]) -> None:
     torch.manual_seed(0)

@@ -19,6 +19,18 @@ DOCUMENTS = [
     Path("CHANGELOG.md"),
 ]
 
+JAPANESE = {
+    "estimator": "推定量",
+    "Bernoulli": "ベルヌーイ",
+    "class index": "クラス番号",
+    "reparameterizable": "再パラメータ化可能",
+    "count": "個数",
+    "unbiased": "不偏",
+    "biased": "偏りあり",
+    "error": "エラー",
+}
+"""Words of the table of estimators."""
+
 BEGINNINGS = ("README.md", "docs/index.md", "docs/guide/first-model.md")
 
 CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -99,6 +111,14 @@ def test_every_room_of_the_source_is_a_layer() -> None:
     project = tomllib.loads(text(Path("pyproject.toml")))
     (contract,) = project["tool"]["importlinter"]["contracts"]
     assert {f"ancestral.{room}" for room in rooms - {"__init__"}} == set(contract["layers"])
+
+
+def test_the_guide_shows_the_table_of_valid_estimators_in_both_languages() -> None:
+    from ancestral.estimators.validity import markdown
+
+    page = Path("docs/guide/gradients.md")
+    assert f"\n\n{markdown()}\n\n" in text(page)
+    assert f"\n\n{markdown(JAPANESE)}\n\n" in text(page.with_suffix(".ja.md"))
 
 
 def test_the_readme_shows_the_example_verbatim_and_it_is_short() -> None:

@@ -252,5 +252,7 @@ def test_too_many_values_are_an_error(two_layers: Any) -> None:
 
 
 def test_enumerating_under_the_importance_weighted_bound_is_an_error(mixture: Any) -> None:
-    with pytest.raises(EstimatorError, match="'y': enumerating under log-mean-exp is another objective"):
+    with pytest.raises(
+        EstimatorError, match="Enumerate, the estimator of 'y', is for a plain expectation such as elbo"
+    ):
         iwae(mixture.p, mixture.q, {"x": binary(7, 4)}, particles=2, estimators=Enumerate())

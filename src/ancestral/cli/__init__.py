@@ -22,6 +22,7 @@ VERBS = {
     "evaluate": "bounds of log p(x) on held-out data",
     "report": "one page about a run: verdict, losses, pictures, figures",
     "compare": "runs side by side on one page",
+    "estimators": "gradient estimators compared: bias, variance, time",
     "list": "models, data sets, objectives, estimators",
     "doctor": "is everything here that is needed?",
 }

@@ -125,11 +125,25 @@ class RunArguments:
 
         import ancestral
 
-        if not 0 <= self.seed < 2**63:
-            raise AncestralError(f"seed is {self.seed}, but it must be 0 or more, and below 2^63.")
+        check_seed(self.seed)
         found = ancestral.load(self.run, own_model(self.model), which=self.checkpoint, device=self.device)
         torch.manual_seed(self.seed)
         return found
+
+
+def check_seed(seed: int) -> None:
+    """Raise unless the random stream can be set by it."""
+    if not 0 <= seed < 2**63:
+        raise AncestralError(f"seed is {seed}, but it must be 0 or more, and below 2^63.")
+
+
+def aligned(rows: Sequence[Sequence[str]], to: Sequence[str]) -> str:
+    """Lines of words in columns, each aligned ``<`` or ``>``."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, to, widths, strict=True)).rstrip()
+        for row in rows
+    )
 
 
 def own_model(reference: str | None) -> nn.Module | None:

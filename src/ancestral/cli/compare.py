@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from ancestral.cli.arguments import Own, own_model, parse, progress_bar
-from ancestral.errors import AncestralError
+from ancestral.cli.arguments import Own, aligned, check_seed, own_model, parse, progress_bar
 
 if TYPE_CHECKING:
     from ancestral.evaluation import Figure
@@ -46,8 +45,7 @@ class Compare:
 
 def main(words: Sequence[str]) -> int:
     arguments = parse(Compare, "compare", words)
-    if not 0 <= arguments.seed < 2**63:
-        raise AncestralError(f"seed is {arguments.seed}, but it must be 0 or more, and below 2^63.")
+    check_seed(arguments.seed)
 
     from ancestral.report import write_comparison
 
@@ -89,12 +87,7 @@ def in_words(comparison: Comparison) -> str:
             rows.append([first.name, first.kind, *map(cell, figures), first.estimator])
         rows.append(["weights", "", *(run.weights for run in group), ""])
         rows.append(["seed", "", *(str(run.figures[0].seed) for run in group), ""])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        aligned = ("<", "<", *(">" for _ in group), "<")
-        parts += [
-            "  ".join(f"{words:{to}{width}}" for words, to, width in zip(row, aligned, widths, strict=True)).rstrip()
-            for row in rows
-        ]
+        parts.append(aligned(rows, ("<", "<", *(">" for _ in group), "<")))
         first = group[0].figures[0]
         parts.append(f"{first.likelihood}; {first.data}; sha256 {first.digest[:12]}\n")
     if comparison.reasons:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 
-from ancestral.cli.arguments import Out, RunArguments, parse
+from ancestral.cli.arguments import Out, RunArguments, aligned, parse
 from ancestral.errors import AncestralError
 
 
@@ -89,9 +89,4 @@ def table(figures: Sequence[object]) -> str:
                 values["estimator"],
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(6)]
-    aligned = ("<", ">", ">", "<", "<", "<")
-    return "\n".join(
-        "  ".join(f"{cell:{to}{width}}" for cell, to, width in zip(row, aligned, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return aligned(rows, ("<", ">", ">", "<", "<", "<"))

@@ -10,6 +10,7 @@ import tyro
 
 from ancestral.cli.arguments import parse
 from ancestral.configs import MODELS
+from ancestral.configs.estimation import ESTIMATORS
 from ancestral.data import named_sets
 
 Section = Literal["all", "models", "data", "objectives", "estimators", "likelihoods"]
@@ -41,8 +42,8 @@ def main(words: Sequence[str]) -> int:
             ("adversarial", "minimax and non-saturating (Goodfellow et al., 2014)"),
         ],
         "estimators": [
-            ("Reparameterized", "through the value: continuous variables, unbiased"),
-            ("Enumerate", "exact sum over values: discrete variables"),
+            ("reparameterized", "through the value: continuous variables; unbiased"),
+            *ESTIMATORS.items(),
         ],
         "likelihoods": [
             ("bernoulli", "binary data"),
@@ -54,6 +55,7 @@ def main(words: Sequence[str]) -> int:
     for title, entries in sections.items():
         if section in ("all", title):
             print(title)
+            width = max(len(name) for name, _ in entries)
             for name, words_ in entries:
-                print(f"  {name:21} {words_}")
+                print(f"  {name:{width}}  {words_}")
     return 0

@@ -7,8 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Literal
 
-from ancestral.cli.arguments import Out, RunArguments, own_model, parse, progress_bar
-from ancestral.errors import AncestralError
+from ancestral.cli.arguments import Out, RunArguments, check_seed, own_model, parse, progress_bar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +29,7 @@ class Report(RunArguments):
 
 def main(words: Sequence[str]) -> int:
     arguments = parse(Report, "report", words)
-    if not 0 <= arguments.seed < 2**63:
-        raise AncestralError(f"seed is {arguments.seed}, but it must be 0 or more, and below 2^63.")
+    check_seed(arguments.seed)
 
     from ancestral.report import write_report
 

@@ -19,6 +19,9 @@ class Sample(RunArguments):
     """Where to: .png (a grid), .npz, .npy or .csv. By default samples.png, or .csv for tables, in the run folder."""
     draws: bool = False
     """Draw x itself from p(x | z), instead of showing its mean. Arrays and tables always hold draws."""
+    given: tuple[str, ...] = ()
+    """Set variables by hand, NAME=VALUE each: the class of a label, y=3; of several variables, z=3,1,4; binary units,
+    h1=0110, or those that are 1, h1=1,2; real numbers, z=0.5,-1."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -29,7 +32,18 @@ def main(words: Sequence[str]) -> int:
     model = require(run.model, "sample", "sample")
     data = description(run)
     path = destination(arguments.out, run.path / "samples", data)
-    x = model.sample(arguments.number, mean=path.suffix.lower() == ".png" and not arguments.draws)
+    by_hand = {}
+    if arguments.given:
+        from ancestral.models import LatentVariableModel
+        from ancestral.models.by_hand import set_by_hand
+
+        if not isinstance(model, LatentVariableModel):
+            raise AncestralError(
+                f"--given has no effect: a {type(model).__name__} has no variables to set. Leave it out."
+            )
+        by_hand = {"given": set_by_hand(model, arguments.given, arguments.number)}
+    mean = path.suffix.lower() == ".png" and not arguments.draws
+    x = model.sample(arguments.number, mean=mean, **by_hand)
     write(x, path, data)
     print(f"{arguments.number} samples:  {path}")
     print(f"next:  ancestral interpolate {run.path}" + (f" --model {arguments.model}" if arguments.model else ""))

@@ -22,7 +22,8 @@ DATA   the name of a set (`ancestral list` shows them), or a path to your own
 
   ancestral train vae digits --out runs/first
   ancestral train vae mnist --latent 20 --hidden 400 --epochs 20 --out runs/a
-  ancestral train gan mnist --out runs/b"""
+  ancestral train gan mnist --out runs/b
+  ancestral train sbn mnist --estimator disarm --out runs/c"""
 
 
 def main(words: Sequence[str]) -> int:

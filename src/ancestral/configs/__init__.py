@@ -5,18 +5,39 @@ Nothing here imports torch, so that ``ancestral train vae --help`` answers at on
 
 from __future__ import annotations
 
-from ancestral.configs import gan, vae
+from ancestral.configs import categorical_vae, gan, m2, sbn, vae
+from ancestral.configs.categorical_vae import CategoricalVAEConfig
 from ancestral.configs.data import DataConfig, DataDescription
+from ancestral.configs.estimation import EstimatorSettings
 from ancestral.configs.gan import GANConfig
+from ancestral.configs.likelihood import LikelihoodSettings
+from ancestral.configs.m2 import M2Config
+from ancestral.configs.sbn import SBNConfig
 from ancestral.configs.training import TrainingConfig
 from ancestral.configs.vae import VAEConfig
 
-ModelConfig = VAEConfig | GANConfig
+ModelConfig = VAEConfig | GANConfig | SBNConfig | CategoricalVAEConfig | M2Config
 
-MODELS: dict[str, tuple[type[VAEConfig] | type[GANConfig], TrainingConfig]] = {
+MODELS: dict[str, tuple[type[ModelConfig], TrainingConfig]] = {
     "vae": (VAEConfig, vae.TRAINING),
     "gan": (GANConfig, gan.TRAINING),
+    "sbn": (SBNConfig, sbn.TRAINING),
+    "categorical-vae": (CategoricalVAEConfig, categorical_vae.TRAINING),
+    "m2": (M2Config, m2.TRAINING),
 }
 """The models known by name: their settings, and the training that suits them."""
 
-__all__ = ["MODELS", "DataConfig", "DataDescription", "GANConfig", "ModelConfig", "TrainingConfig", "VAEConfig"]
+__all__ = [
+    "MODELS",
+    "CategoricalVAEConfig",
+    "DataConfig",
+    "DataDescription",
+    "EstimatorSettings",
+    "GANConfig",
+    "LikelihoodSettings",
+    "M2Config",
+    "ModelConfig",
+    "SBNConfig",
+    "TrainingConfig",
+    "VAEConfig",
+]

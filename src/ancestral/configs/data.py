@@ -11,6 +11,9 @@ from ancestral.errors import AncestralError, nearest
 Binarization = Literal["auto", "none", "threshold", "static", "dynamic"]
 Dequantization = Literal["auto", "yes", "no"]
 
+HIDDEN = -1
+"""Stands for the label of a row whose label is hidden."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -30,6 +33,12 @@ class DataConfig:
     """Seed of the splits and of static binarization."""
     train_limit: int = 0
     """Train on this many rows only, drawn after the split; 0: on all."""
+    labels: int = 0
+    """Keep the labels of this many training rows, as many of each class, drawn by the split seed, and hide the others'
+    from a model that learns with few (m2); 0: all labels are known."""
+    labels_per_batch: int = 10
+    """Rows with a label that are added to each batch where labels are hidden: the others are passed through once in an
+    epoch, these in turn, as often as it takes."""
 
     def __post_init__(self) -> None:
         for field, known in (
@@ -48,10 +57,22 @@ class DataConfig:
                 f"validation ({self.validation}) and test ({self.test}) leave no rows to train on; "
                 "make their sum less than 1."
             )
-        for field in ("split_seed", "train_limit"):
+        for field in ("split_seed", "train_limit", "labels"):
             value = getattr(self, field)
             if value < 0:
                 raise AncestralError(f"{field} was {value}; give 0 or a positive whole number.")
+        if self.labels_per_batch < 1:
+            raise AncestralError(f"labels_per_batch was {self.labels_per_batch}; give a positive whole number.")
+        if self.labels == 0 and self.labels_per_batch != DataConfig.labels_per_batch:
+            raise AncestralError(
+                f"labels_per_batch is {self.labels_per_batch}, which has no effect where all labels are known: leave "
+                "it out, or say how many are with --labels."
+            )
+        if 0 < self.labels < self.labels_per_batch:
+            raise AncestralError(
+                f"labels_per_batch is {self.labels_per_batch}, but only {self.labels} rows have a label: use "
+                f"--labels-per-batch {self.labels} or less."
+            )
 
 
 @dataclass(frozen=True)
@@ -72,6 +93,8 @@ class DataDescription:
     """Tables: the standard deviation of each column over the training rows, 1 for a constant column."""
     columns: tuple[str, ...] = ()
     """Names of the columns of a table whose file has a header."""
+    labeled: float = 1.0
+    """The part of the training rows whose label is known, where there are labels."""
 
     def __post_init__(self) -> None:
         # A run folder's file has lists where these have tuples.
@@ -84,6 +107,7 @@ class DataDescription:
             ("classes", self.classes >= 0, "0 or more"),
             ("offset", all(map(math.isfinite, self.offset)), "finite numbers"),
             ("scale", all(0 < value < math.inf for value in self.scale), "positive numbers"),
+            ("labeled", 0 < self.labeled <= 1, "above 0 and at most 1"),
         ):
             if not good:
                 raise AncestralError(f"{field} of the data is {getattr(self, field)!r}, but must be {rule}.")

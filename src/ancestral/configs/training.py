@@ -58,6 +58,8 @@ class TrainingConfig:
     """Seconds between checkpoints (one is always written at the end and at Ctrl-C)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 computes matrix products in 16 bits (autocast); weights stay in 32."""
+    compile: bool = False
+    """Compile each loss and its gradients into one program, in some 10 seconds: small steps get faster by a third."""
     device: str = "auto"
     """`auto` takes the GPU if there is one; else cpu, cuda, cuda:1."""
     threads: int = 1

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ancestral.distributions.extension import extended
 from ancestral.errors import AncestralError, EstimatorError, GraphError, ShapeError, nearest
 
 Shape = tuple[int, ...]
@@ -99,7 +100,8 @@ class Site:
         """
         if self._log_prob is None:
             check_event(self.name, self.distribution, self.value)
-            log_prob = self.distribution.log_prob(self.value)
+            distribution = extended(self.distribution) if self.value.requires_grad else self.distribution
+            log_prob = distribution.log_prob(self.value)
             if not _fits(log_prob.shape, self.shape):
                 raise ShapeError(
                     f"log p({self.name}) has shape {tuple(log_prob.shape)}, but a log-density must have "

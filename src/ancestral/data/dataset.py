@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ancestral.configs.data import Binarization, DataConfig, DataDescription, Dequantization
+from ancestral.configs.data import HIDDEN, Binarization, DataConfig, DataDescription, Dequantization
 from ancestral.data.splitting import stream
 from ancestral.errors import AncestralError, nearest
 
@@ -66,7 +66,7 @@ class Split:
 
     @property
     def y(self) -> NDArray[np.int64] | None:
-        """Labels ``(n,)`` of all rows, or None when there are none."""
+        """Labels ``(n,)`` of all rows, -1 for one that is hidden, or None when there are none."""
         return None if self.source.y is None else self.source.y[self.index]
 
 
@@ -134,6 +134,7 @@ class Dataset:
             offset=self.offset,
             scale=self.scale,
             columns=self.columns,
+            labeled=self.config.labels / len(self.train) if self.config.labels else 1.0,
         )
 
     def prepared(
@@ -158,6 +159,9 @@ class Dataset:
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
         """Batches ``x`` float32 ``(batch, *shape)`` and labels ``y`` int64 ``(batch,)``, None without labels.
 
+        Where labels are hidden, the label of such a row is -1, and ``labels_per_batch`` rows that have one follow the
+        ``batch_size`` rows of a shuffled training batch, in an order that is a function of ``seed`` and ``epoch`` too.
+
         The order is a function of ``seed`` and ``epoch`` alone; ``shuffle`` is on for the training split and
         off for the others unless given. ``start`` is the index of the first batch, to continue an epoch:
         batch ``i`` is the same whatever ``start`` is. Noise of a training batch is a function of ``(seed,
@@ -171,15 +175,17 @@ class Dataset:
         for word, number in (("seed", seed), ("epoch", epoch), ("start", start)):
             if number < 0:
                 raise AncestralError(f"{word} was {number}; give 0 or a positive whole number.")
-        if split == "train" if shuffle is None else shuffle:
-            order = stream("order", seed, epoch).permutation(len(part))
-        else:
-            order = np.arange(len(part))
+        shuffled = split == "train" if shuffle is None else shuffle
+        order = stream("order", seed, epoch).permutation(len(part)) if shuffled else np.arange(len(part))
         count = len(part) // batch_size if drop_last else -(-len(part) // batch_size)
+        few = split == "train" and shuffled and self.config.labels
+        with_labels = self._labeled_order(count, seed, epoch) if few else None
 
         def produce() -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
             for batch in range(start, count):
                 positions = order[batch * batch_size : (batch + 1) * batch_size]
+                if with_labels is not None:
+                    positions = np.concatenate([positions, with_labels[batch]])
                 values = part.take(positions)
                 noise: NDArray[Any] | None
                 if split == "train" and self._is_noisy and self.config.binarization != "static":
@@ -189,6 +195,15 @@ class Dataset:
                 yield self._tensor(values, noise, device), _labels(part, positions, device)
 
         return produce()
+
+    def _labeled_order(self, batches: int, seed: int, epoch: int) -> NDArray[np.int64]:
+        """Positions of rows with a label, ``(batches, labels_per_batch)``: all of them in turn, in a new order each."""
+        assert self.train.y is not None
+        positions = np.flatnonzero(self.train.y != HIDDEN)
+        size = batches * self.config.labels_per_batch
+        turns = np.tile(positions, (-(-size // len(positions)), 1))
+        order = stream("labeled order", seed, epoch).permuted(turns, axis=1)
+        return order.ravel()[:size].reshape(batches, self.config.labels_per_batch)
 
     def rows(self, split: SplitName, indices: ArrayLike | Sequence[int]) -> torch.Tensor:
         """Prepared rows ``(len(indices), *shape)`` of a split, float32; the same at every call.

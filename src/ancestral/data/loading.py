@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.configs.data import DataConfig
+from ancestral.configs.data import HIDDEN, DataConfig
 from ancestral.data.catalogue import named_sets
 from ancestral.data.dataset import Dataset, Rows, Split
 from ancestral.data.files import FORMS, read_path
 from ancestral.data.named import READERS, read_named
 from ancestral.data.raw import Raw
-from ancestral.data.splitting import block_split, limited, random_split
+from ancestral.data.splitting import block_split, labeled, limited, random_split
 from ancestral.errors import AncestralError, nearest
 
 _DEFAULT = DataConfig()
@@ -83,6 +84,8 @@ def assemble(name: str, raw: Raw, config: DataConfig, source: str = "") -> Datas
         offset, scale = tuple(mean.tolist()), tuple(deviation.tolist())
         sources = [Rows(rows.x, rows.y, _Standardize(mean, deviation)) for rows in sources]
     labels = [rows.y for rows in sources if rows.y is not None]
+    if config.labels:
+        sources[0] = _with_few_labels(name, sources[0], train, config)
     return Dataset(
         name,
         train=Split(sources[0], train),
@@ -98,6 +101,16 @@ def assemble(name: str, raw: Raw, config: DataConfig, source: str = "") -> Datas
         note=raw.note,
         source=source,
     )
+
+
+def _with_few_labels(name: str, rows: Rows, train: NDArray[np.int64], config: DataConfig) -> Rows:
+    """The same rows, of which but few have a label: what is hidden is not there to be read by mistake."""
+    if rows.y is None:
+        raise AncestralError(f"labels is {config.labels}, but {name} has no labels. Leave --labels out.")
+    known = labeled(rows.y[train], config, name)
+    y = np.full(len(rows.y), HIDDEN)
+    y[train[known]] = rows.y[train[known]]
+    return dataclasses.replace(rows, y=y)
 
 
 @dataclass(frozen=True)

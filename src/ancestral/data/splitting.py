@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.configs.data import DataConfig
+from ancestral.errors import AncestralError
 
 Index = NDArray[np.int64]
 
@@ -15,7 +16,7 @@ BLOCKS = 10
 """Number of contiguous blocks in which frames of a video are held out for each split."""
 
 
-_STREAMS = ("split", "limit", "order", "fresh noise", "fixed noise")
+_STREAMS = ("split", "limit", "order", "fresh noise", "fixed noise", "labels", "labeled order")
 
 
 def stream(purpose: str, *numbers: int) -> np.random.Generator:
@@ -79,3 +80,37 @@ def limited(train: Index, config: DataConfig) -> Index:
     if config.train_limit == 0 or config.train_limit >= len(train):
         return train
     return np.sort(stream("limit", config.split_seed).permutation(train)[: config.train_limit])
+
+
+def labeled(y: Index, config: DataConfig, name: str) -> NDArray[np.bool_]:
+    """Which training rows, whose labels are ``y``, keep their label: ``labels`` of them, as many of each class.
+
+    What is left over where the classes do not divide the number goes to classes drawn at random, one each.
+
+    Raises:
+        AncestralError: fewer labels than classes, a class with too few rows, or as many labels as rows.
+    """
+    if config.labels >= len(y):
+        raise AncestralError(
+            f"labels is {config.labels}, which has no effect: {name} has {len(y):,} training rows. Leave --labels out."
+        )
+    classes, counts = np.unique(y, return_counts=True)
+    if config.labels < len(classes):
+        raise AncestralError(
+            f"labels is {config.labels}, but {name} has {len(classes)} classes: give at least one for each, --labels "
+            f"{len(classes)}."
+        )
+    generator = stream("labels", config.split_seed)
+    shares = np.full(len(classes), config.labels // len(classes))
+    shares[generator.permutation(len(classes))[: config.labels % len(classes)]] += 1
+    known = np.zeros(len(y), np.bool_)
+    order = generator.permutation(len(y))
+    for label, share in zip(classes.tolist(), shares.tolist(), strict=True):
+        rows = order[y[order] == label]
+        if share > len(rows):
+            raise AncestralError(
+                f"labels is {config.labels}, {share} of each class, but the class {label} of {name} has {len(rows)} "
+                f"training rows. Give a lower --labels, at most {counts.min() * len(classes)}."
+            )
+        known[rows[:share]] = True
+    return known

@@ -290,9 +290,14 @@ class StandardNormalPrior(nn.Module):
 class BernoulliBias(nn.Module):
     """p(h) = ∏ Bernoulli(h_i; σ(b_i)). See :func:`bernoulli_bias`."""
 
-    def __init__(self, size: int) -> None:
+    logits: Tensor
+
+    def __init__(self, size: int, learned: bool = True) -> None:
         super().__init__()
-        self.logits = nn.Parameter(torch.zeros(size))
+        if learned:
+            self.logits = nn.Parameter(torch.zeros(size))
+        else:
+            self.register_buffer("logits", torch.zeros(size), persistent=False)
 
     def forward(self) -> Distribution:
         return _bernoulli(self.logits, 1)
@@ -319,9 +324,9 @@ def standard_normal(*shape: int) -> StandardNormalPrior:
     return StandardNormalPrior(*shape)
 
 
-def bernoulli_bias(size: int) -> BernoulliBias:
-    """Binary variables without parents: their log-odds are parameters, 0 at the start."""
-    return BernoulliBias(size)
+def bernoulli_bias(size: int, learned: bool = True) -> BernoulliBias:
+    """Binary variables without parents: 0 and 1 are equally likely, or only at the start where ``learned``."""
+    return BernoulliBias(size, learned)
 
 
 def one_hot_bias(*shape: int, learned: bool = True) -> OneHotBias:

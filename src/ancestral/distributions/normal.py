@@ -45,7 +45,8 @@ class IndependentNormal(Independent):  # type: ignore[type-arg]
     def scale(self) -> Tensor:
         """The standard deviations, computed when first asked for."""
         if self._scale is None:
-            self._scale = self.log_scale.exp()
+            with torch.enable_grad():  # a draw without gradient may be the first to ask
+                self._scale = self.log_scale.exp()
         return self._scale
 
     @property

@@ -62,7 +62,7 @@ def enumerate_support(distribution: Distribution, maximum: int = MAXIMAL_SUPPORT
     else:
         raise EstimatorError(
             f"the values of a {type(base).__name__} can't be enumerated: it is not a discrete variable with "
-            "finitely many values. Use Reparameterized() for a continuous one."
+            "finitely many values. Use Reparameterized() for a continuous one, LikelihoodRatio() for counts."
         )
     event = tuple(distribution.event_shape)
     replicated = event[:dimensions]  # the dimensions that hold independent copies of `single`

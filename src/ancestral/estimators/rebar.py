@@ -59,7 +59,8 @@ class REBAR(nn.Module):
 
     def control(self, value: Tensor, cost: Cost) -> Tensor:
         """c at a relaxed value, ``(*particles, batch)``."""
-        following = GumbelSoftmax(self.log_temperature.detach().exp().item())
+        following = GumbelSoftmax("learned")
+        following.log_temperature = self.log_temperature
         return self.scale * cost.at(value, following)
 
     def term(self, site: Site, cost: Cost) -> Tensor | None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import nn
+
 from ancestral.core import Reduction
 from ancestral.distributions.support import Kind
 from ancestral.estimators.checks import CURES, KINDS, Contract
@@ -32,7 +34,7 @@ ESTIMATORS: dict[str, Contract] = {
     "MuProp()": MuProp(),
     "MuProp(normalize=True)": MuProp(normalize=True),
     "REBAR()": REBAR(),
-    "RELAX(network)": RELAX,  # the class will do: a network would need the size of a variable
+    "RELAX(network)": RELAX(nn.Identity()),
     "DisARM()": DisARM(),
     "DARN()": DARN(),
     "Half()": Half(),
@@ -46,7 +48,7 @@ HEADINGS: dict[Kind, str] = {
     "binary": "Bernoulli",
     "one-hot": "one-hot",
     "index": "class index",
-    "reparameterizable": "normal, flow",
+    "reparameterizable": "reparameterizable",
     "other": "count",
 }
 

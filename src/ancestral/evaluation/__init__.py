@@ -1,5 +1,6 @@
 """Evaluation: figures with provenance."""
 
+from ancestral.evaluation.classification import accuracy
 from ancestral.evaluation.figures import Figure
 from ancestral.evaluation.interpolation import interpolate, latent_grid
 from ancestral.evaluation.latents import active_units, activity
@@ -8,6 +9,7 @@ from ancestral.evaluation.neighbors import nearest_training_rows
 
 __all__ = [
     "Figure",
+    "accuracy",
     "active_units",
     "activity",
     "bounds",

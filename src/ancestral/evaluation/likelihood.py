@@ -42,7 +42,8 @@ def evaluate(
 
     Where labels are observed too, the figures are of log p(x, y) if p has a conditional of y, and of log p(x | y) if p
     is conditioned on y: their names say so. Bits per dimension are given for data with grey levels or bits, and left
-    out for real values, which have no unit of their own, and for log p(x, y), which counts y too.
+    out for real values, which have no unit of their own, and for log p(x, y), which counts y too. Of a model whose
+    latent variables are drawn from p itself there are no parts of the bound: its divergence is 0.
 
     Args:
         model: a model with latent variables and a density.
@@ -108,7 +109,7 @@ def evaluate(
         where += ", standardized columns"
     if data.note:
         where += f" ({data.note})"
-    dimensions = math.prod(description.shape)
+    dimensions = math.prod(model.likelihood_of_one().event_shape)
     levels = description.levels if description.kind == "continuous" else 0
     digest = data.digest(split)  # type: ignore[arg-type]
 
@@ -126,9 +127,11 @@ def evaluate(
     if names.data_alone and description.levels:
         bits = bits_per_dimension(log_prob, dimensions, levels)
         figures.append(figure("bits per dimension", bits, "upper bound", estimator, "bits"))
+    figures.append(figure("ELBO", torch.cat([part.elbo for part in parts]), "lower bound", average))
+    if model.q is model.p:  # what is drawn from p itself does not diverge from it: the bound is its own first part
+        return figures
     return [
         *figures,
-        figure("ELBO", torch.cat([part.elbo for part in parts]), "lower bound", average),
         figure(names.log_likelihood, torch.cat([part.log_likelihood for part in parts]), "part of a bound", average),
         figure(names.kl, torch.cat([part.kl for part in parts]), "part of a bound", average),
     ]

@@ -6,12 +6,36 @@ from typing import Any
 from torch import nn
 
 from ancestral.configs import DataDescription
+from ancestral.models.categorical_vae import categorical_vae
 from ancestral.models.contract import Batch, Model, Player
+from ancestral.models.estimation import make_estimator
 from ancestral.models.gan import GAN
 from ancestral.models.latent_variable import LatentVariableModel
+from ancestral.models.m2 import SemiSupervised, semi_supervised_vae
+from ancestral.models.sbn import StructuredPrediction, sigmoid_belief_net
 from ancestral.models.vae import variational_autoencoder
 
-BUILDERS: dict[str, Callable[[Any, DataDescription], nn.Module]] = {"vae": variational_autoencoder, "gan": GAN}
+BUILDERS: dict[str, Callable[[Any, DataDescription], nn.Module]] = {
+    "vae": variational_autoencoder,
+    "gan": GAN,
+    "sbn": sigmoid_belief_net,
+    "categorical-vae": categorical_vae,
+    "m2": semi_supervised_vae,
+}
 """How a model known by name is built from its settings and the description of the data."""
 
-__all__ = ["BUILDERS", "GAN", "Batch", "LatentVariableModel", "Model", "Player", "variational_autoencoder"]
+__all__ = [
+    "BUILDERS",
+    "GAN",
+    "Batch",
+    "LatentVariableModel",
+    "Model",
+    "Player",
+    "SemiSupervised",
+    "StructuredPrediction",
+    "categorical_vae",
+    "make_estimator",
+    "semi_supervised_vae",
+    "sigmoid_belief_net",
+    "variational_autoencoder",
+]

@@ -105,6 +105,13 @@ class CanReconstruct(Protocol):
     def reconstruct(self, x: Tensor, *, sample: bool = False, y: Tensor | None = None) -> Tensor: ...
 
 
+@runtime_checkable
+class CanClassify(Protocol):
+    """q(y | x), the probability of each class, ``[batch, classes]``."""
+
+    def classify(self, x: Tensor) -> Tensor: ...
+
+
 CAPABILITIES: dict[str, type] = {
     "sample": CanSample,
     "encode": CanEncode,

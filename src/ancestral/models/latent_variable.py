@@ -13,7 +13,7 @@ from torch.distributions import Distribution, kl_divergence
 
 from ancestral.core import AncestralSampling, Cost, Estimators, Joint, Site, Trace, run
 from ancestral.distributions import base_of, check_support
-from ancestral.distributions.support import mean_of
+from ancestral.distributions.support import kind_of, mean_of
 from ancestral.errors import AncestralError, GraphError, nearest
 from ancestral.estimators.schedules import estimators_at
 from ancestral.models.contract import Batch, Player, Scalars
@@ -118,8 +118,8 @@ class LatentVariableModel(nn.Module):
         self.beta, self.kl_warmup, self.free_bits = beta, kl_warmup, free_bits
         self.observed = observed
         self.classes = classes
-        self._takes_labels = observed != "y" and any("y" in joint.given for joint in (p, q) if isinstance(joint, Joint))
-        if classes and not self._takes_labels:
+        self.takes_labels = observed != "y" and any("y" in joint.given for joint in (p, q) if isinstance(joint, Joint))
+        if classes and not self.takes_labels:
             raise AncestralError(f"classes has no effect: neither {p} nor q is conditioned on labels y.")
 
     # ---- learning
@@ -130,13 +130,32 @@ class LatentVariableModel(nn.Module):
     def given(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """The observed values by name."""
         values = {self.observed: x}
-        if self._takes_labels:
+        if self.takes_labels:
             if y is None:
                 raise AncestralError(f"{self.p} is conditioned on the labels y, but the data have none.")
-            if self.classes and not y.is_cuda:  # a GPU would have to be waited for, at every step
+            # A GPU would have to be waited for, at every step; where it is compiled, one_hot looks itself.
+            if self.classes and not (y.is_cuda or torch.compiler.is_compiling()):
                 self._check_labels(y)
             values["y"] = F.one_hot(y, self.classes).to(x.dtype) if self.classes else y
         return values
+
+    def data(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The datapoints of a run's values, ``[n, *shape]``: what :meth:`given` has taken apart."""
+        return values[self.observed]
+
+    def condition(self, n: int) -> dict[str, Tensor]:
+        """Values of what p is conditioned on, for n datapoints that are to be drawn: labels, each class as likely.
+
+        Raises:
+            GraphError: p is conditioned on labels whose number is not known.
+        """
+        if not isinstance(self.p, Joint) or "y" not in self.p.given:
+            return {}
+        if not self.classes:
+            raise GraphError(f"{self.p} is conditioned on y: pass given={{'y': ...}}, or build it with classes=....")
+        device = next((p.device for p in self.parameters()), torch.device("cpu"))
+        labels = torch.randint(self.classes, (n,), device=device)
+        return {"y": F.one_hot(labels, self.classes).to(torch.get_default_dtype())}
 
     def conditions(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """The observed values besides x that p knows: what :meth:`decode` takes for ``given``."""
@@ -172,7 +191,7 @@ class LatentVariableModel(nn.Module):
         if len(terms.kl) > 1:
             scalars |= {f"kl {name}": value.mean() for name, value in terms.kl.items()}
         if beta != self.beta:
-            scalars["beta"] = torch.tensor(beta)
+            scalars["beta"] = beta * torch.ones(())
         return scalars
 
     def validation(self, batch: Batch) -> Scalars:
@@ -211,7 +230,7 @@ class LatentVariableModel(nn.Module):
             raise GraphError(
                 f"p never samples the observed variable {self.observed!r}. " + nearest(self.observed, sites)
             )
-        check_support(self.observed, sites[self.observed].distribution, batch.x)
+        check_support(self.observed, sites[self.observed].distribution, given[self.observed])
 
     # ---- use
 
@@ -228,15 +247,9 @@ class LatentVariableModel(nn.Module):
         if n < 1:
             raise AncestralError(f"n is {n}, but at least one sample must be drawn.")
         given = dict(given or {})
-        if isinstance(self.p, Joint) and "y" in self.p.given and "y" not in given:
-            if not self.classes:
-                raise GraphError(
-                    f"{self.p} is conditioned on y: pass given={{'y': ...}}, or build it with classes=...."
-                )
-            device = next((p.device for p in self.parameters()), torch.device("cpu"))
-            labels = torch.randint(self.classes, (n,), device=device)
-            given["y"] = F.one_hot(labels, self.classes).to(torch.get_default_dtype())
-        return run(self.p, given, (n,), {self.observed: _Mean()} if mean else None)[self.observed]
+        if isinstance(self.p, Joint) and not given.keys() >= set(self.p.given):
+            given = self.condition(n) | given
+        return self.data(run(self.p, given, (n,), {self.observed: _Mean()} if mean else None).values)
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, *, particles: int = 1, y: Tensor | None = None) -> Tensor:
@@ -297,7 +310,7 @@ class LatentVariableModel(nn.Module):
             z = {names[0]: z}
         n = next(iter(z.values())).shape[0]
         estimators = None if sample else {self.observed: _Mean()}
-        return run(self.p, {**(given or {}), **z}, (n,), estimators)[self.observed]
+        return self.data(run(self.p, {**(given or {}), **z}, (n,), estimators).values)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, *, sample: bool = False, y: Tensor | None = None) -> Tensor:
@@ -307,18 +320,23 @@ class LatentVariableModel(nn.Module):
         """
         z = self._posterior(x, y, None if sample else _Mean())
         values = self.conditions(x, y) | {name: z[name] for name in z.drawn}
-        return run(self.p, values, (x.shape[0],), {self.observed: _Mean(or_draw=sample)})[self.observed]
+        return self.data(run(self.p, values, (x.shape[0],), {self.observed: _Mean(or_draw=sample)}).values)
 
     def latents(self) -> list[str]:
         """The names of the latent variables, in p's order."""
-        return [name for name in self._example().drawn if name != self.observed]
+        return list(self.priors())
+
+    def priors(self) -> dict[str, Distribution]:
+        """p(z | …) of each latent variable by name, in p's order, of one datapoint at a draw of its parents."""
+        example = self._example()
+        return {name: example.sites[name].distribution for name in example.drawn if name != self.observed}
 
     def latent_shape(self) -> tuple[int, ...]:
         """The shape of one value of the only latent variable."""
         names = self.latents()
         if len(names) != 1:
             raise AncestralError(f"the model has the latent variables {', '.join(names)}, not a single one.")
-        return tuple(self._example()[names[0]].shape[1:])
+        return tuple(self.priors()[names[0]].event_shape)
 
     def likelihood(self) -> str:
         """The name of p(x | …), for people to read."""
@@ -330,17 +348,19 @@ class LatentVariableModel(nn.Module):
 
     def _example(self) -> Trace:
         """One run of p that leaves the random stream as it was."""
-        device = next((p.device for p in self.parameters()), torch.device("cpu"))
-        labels = torch.zeros(1, self.classes, device=device) if self.classes else torch.zeros(1, device=device).long()
         training = self.training
         self.eval()  # one row has no statistics for batch normalization
         try:
             with torch.random.fork_rng(), torch.no_grad():
-                trace = Trace((1,), {"y": labels} if self._takes_labels else {})
+                trace = Trace((1,), {"y": self._no_label()} if self.takes_labels else self.condition(1))
                 self.p(trace)
                 return trace
         finally:
             self.train(training)
+
+    def _no_label(self) -> Tensor:
+        device = next((p.device for p in self.parameters()), torch.device("cpu"))
+        return torch.zeros(1, self.classes, device=device) if self.classes else torch.zeros(1, device=device).long()
 
     def extra_repr(self) -> str:
         return f"objective={self.objective}, particles={self.particles}"
@@ -352,8 +372,9 @@ def activity(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor 
 
     .. math:: A_u = Cov_x(E_{q(u | x)}[u])
 
-    A variable whose posterior mean is not known in closed form (an index, a normalizing flow) is left out, and so are
-    all where there is a single datapoint, with which nothing moves.
+    A unit that is a one-hot vector has the sum over its classes. A variable whose posterior mean is not known in closed
+    form (an index, a normalizing flow) is left out, and so are all where there is a single datapoint, with which
+    nothing moves.
 
     Args:
         batches: of x and of labels y, as :meth:`ancestral.data.Dataset.batches` gives them.
@@ -363,17 +384,22 @@ def activity(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor 
     means: dict[str, list[Tensor]] = {}
     for x, y in batches:
         for name, value in model.posterior_means(x, y).items():
-            means.setdefault(name, []).append(value.flatten(1).double())
+            means.setdefault(name, []).append(value.double())
     together = {name: torch.cat(values) for name, values in means.items()}
-    return {name: values.var(0) for name, values in together.items() if len(values) > 1}
+    moves = {name: values.var(0) for name, values in together.items() if len(values) > 1}
+    one_hot = {name for name, prior in model.priors().items() if kind_of(prior) == "one-hot"} if moves else set()
+    return {name: (value.sum(-1) if name in one_hot else value).flatten() for name, value in moves.items()}
 
 
 @torch.no_grad()
 def divergence_per_unit(model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
     """The divergence of each latent unit in nats, averaged over data and one draw of its parents, by variable.
 
-    A variable that is not factorised, or whose divergence has no closed form, is left out.
+    A variable that is not factorised, or whose divergence has no closed form, is left out, and so are all those that
+    are drawn from p itself.
     """
+    if model.q is model.p:
+        return {}
     trace = Trace((1, x.shape[0]), model.given(x, y), AncestralSampling())
     model.q(trace)
     scored = score(model.p, model.q, trace)

@@ -13,10 +13,12 @@ importance-weighted bound; Higgins et al. (2017) for β; Kingma et al. (2016), e
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
-from ancestral.configs import DataDescription, VAEConfig
+from ancestral.configs import DataDescription, LikelihoodSettings, VAEConfig
 from ancestral.core import Joint
 from ancestral.distributions import (
     Head,
@@ -59,23 +61,32 @@ def encoder(config: VAEConfig, data: DataDescription) -> nn.Module:
 
 def decoder(config: VAEConfig, data: DataDescription) -> Head:
     """From z to p(x | z)."""
+
+    def network(shape: tuple[int, ...]) -> nn.Module:
+        if config.network == "conv":
+            return ConvDecoder(config.latent, data.shape, config.channels, shape[0], config.activation)
+        return mlp(config.latent, *reversed(config.hidden), shape, activation=config.activation)
+
+    return likelihood(config, data, network)
+
+
+def likelihood(
+    settings: LikelihoodSettings, data: DataDescription, network: Callable[[tuple[int, ...]], nn.Module]
+) -> Head:
+    """The conditional p(x | ...) of a resolved likelihood, from a function that makes a network of an output shape."""
     event_dims = len(data.shape)
-    two = config.likelihood == "discretized-logistic" or (config.likelihood == "normal" and config.scale == "learned")
-    first = data.shape[0] * (2 if two else 1)
-    network: nn.Module
-    if config.network == "conv":
-        network = ConvDecoder(config.latent, data.shape, config.channels, first, config.activation)
-    else:
-        network = mlp(config.latent, *reversed(config.hidden), (first, *data.shape[1:]), activation=config.activation)
-    if config.likelihood == "bernoulli":
-        return bernoulli(network, event_dims)
-    if config.likelihood == "continuous-bernoulli":
-        return continuous_bernoulli(network, event_dims)
-    if config.likelihood == "discretized-logistic":
-        return discretized_logistic(network, event_dims, data.levels)
-    if config.likelihood == "normal":
-        return normal(network, event_dims, config.scale, torch.sigmoid if config.mean == "sigmoid" else None)
+    scaled = settings.likelihood == "normal" and settings.scale == "learned"
+    two = scaled or settings.likelihood == "discretized-logistic"
+    made = network((data.shape[0] * (2 if two else 1), *data.shape[1:]))
+    if settings.likelihood == "bernoulli":
+        return bernoulli(made, event_dims)
+    if settings.likelihood == "continuous-bernoulli":
+        return continuous_bernoulli(made, event_dims)
+    if settings.likelihood == "discretized-logistic":
+        return discretized_logistic(made, event_dims, data.levels)
+    if settings.likelihood == "normal":
+        return normal(made, event_dims, settings.scale, torch.sigmoid if settings.mean == "sigmoid" else None)
     raise AncestralError(
-        f"the likelihood is {config.likelihood!r}: choose bernoulli, normal, discretized-logistic or "
-        "continuous-bernoulli, or let VAEConfig.resolve choose."
+        f"the likelihood is {settings.likelihood!r}: choose bernoulli, normal, discretized-logistic or "
+        "continuous-bernoulli, or let the config's resolve choose."
     )

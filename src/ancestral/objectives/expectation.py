@@ -14,6 +14,7 @@ from torch import Tensor
 from ancestral.core import Estimator, Estimators, Joint, Reduction, Site, Trace
 from ancestral.errors import AncestralError, EstimatorError, ShapeError, nearest
 from ancestral.estimators import Enumerate, Reparameterized
+from ancestral.estimators.checks import require_reduction
 from ancestral.estimators.values import Fixed, MeanField
 
 Model = Callable[[Trace], Any]
@@ -94,13 +95,10 @@ def estimate(
                 raise EstimatorError(
                     f"an estimator is given for {name!r}, which q does not draw. " + nearest(name, trace.drawn)
                 )
-    if trace.enumerated and reduction != "mean":
-        raise EstimatorError(
-            f"{', '.join(repr(name) for name, _ in trace.enumerated)}: enumerating under {reduction} is "
-            "another objective, not the importance-weighted bound. Draw the variable, or use elbo."
-        )
-    value = average(run.total, trace, reduction)
     drawn = [(site, site.estimator) for site in trace.sites.values() if site.estimator is not None]
+    for site, estimator in drawn:
+        require_reduction(estimator, site.name, site.distribution, reduction)
+    value = average(run.total, trace, reduction)
     valued = trace
     if torch.is_grad_enabled():
         if any(getattr(estimator, "relaxed", False) for _, estimator in drawn):
@@ -190,7 +188,10 @@ def _sum(terms: Sequence[Term]) -> Tensor:
     first, *others = terms
     total = first.value if first.weight == 1 else first.weight * first.value
     for term in others:
-        total = torch.add(total, term.value, alpha=term.weight)
+        if torch.compiler.is_compiling():  # which takes alpha for a constant, and would compile anew whenever it changes
+            total = total + term.weight * term.value
+        else:
+            total = torch.add(total, term.value, alpha=term.weight)
     return total
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from ancestral.core import Trace
+from ancestral.core import Joint, Trace
 from ancestral.data import Dataset
 from ancestral.data.dataset import SplitName
 from ancestral.distributions import base_of
@@ -370,11 +370,12 @@ def neighbors(run: Run) -> dict[str, Any] | Text:
         return say("no_density")
     images = is_image(run.config["description"]["shape"])
     held = take(run, DRAWS)
-    draws = model.sample(DRAWS).cpu()
+    given = _conditions(model, held, DRAWS)
+    draws = model.sample(DRAWS, **given).cpu()
     means = draws[:0]
     if isinstance(model, LatentVariableModel):
         with contextlib.suppress(AncestralError):  # no mean in closed form
-            means = model.sample(DRAWS, mean=True).cpu()
+            means = model.sample(DRAWS, mean=True, **given).cpu()
     shown = (means if len(means) else draws)[: NEIGHBORS if images else 0]
     nearest_rows, of_shown = nearest_training_rows(shown, held.data)
     rows = [
@@ -408,6 +409,16 @@ def neighbors(run: Run) -> dict[str, Any] | Text:
     if apart < ALIKE * of_data:
         wrong["alike"] = say("alike", **words)
     return {"about": joined(*notes), "rows": rows, "wrong": wrong, "side": _side(shown.shape[2:]) if images else 0}
+
+
+def _conditions(model: Any, held: Held, n: int) -> dict[str, Any]:
+    """What n samples are conditioned on: that of rows which training has not seen, as samples from the model's own
+    might repeat a part of its training rows."""
+    if not isinstance(model, LatentVariableModel) or not isinstance(model.p, Joint) or not model.p.given:
+        return {}
+    rows = torch.arange(n, device=held.x.device) % len(held.x)
+    values = model.conditions(held.x, held.y)
+    return {"given": {name: values[name][rows] for name in model.p.given if name in values}}
 
 
 def generalization(run: Run) -> dict[str, Any] | Text:

@@ -13,7 +13,7 @@ from typing import Any
 from ancestral.errors import AncestralError
 from ancestral.evaluation import Figure
 from ancestral.report.charts import Points, finite, scalars_of
-from ancestral.report.words import Text, say
+from ancestral.report.words import ENGLISH, Text, say
 from ancestral.training import RunFolder
 
 BARS = 64
@@ -84,7 +84,7 @@ class Story:
     @property
     def model(self) -> Text:
         name = self.config["model"]
-        return say(f"model_{name}") if name in ("vae", "gan", "own") else Text(name, name)
+        return say(f"model_{name}") if f"model_{name}" in ENGLISH else Text(name, name)
 
     @property
     def title(self) -> Text:

@@ -37,6 +37,8 @@ ENGLISH = {
     # models and splits
     "model_vae": "variational autoencoder",
     "model_gan": "generative adversarial network",
+    "model_sbn": "sigmoid belief net",
+    "model_categorical-vae": "variational autoencoder with discrete latent variables",
     "model_own": "model of your own",
     "split_test": "test",
     "split_validation": "validation",
@@ -297,6 +299,44 @@ ENGLISH = {
     "ended_word_early": "stopped early",
     "ended_word_not": "not finished",
     "ended_word_none": "no checkpoint yet",
+    # gradient estimators
+    "gradient_estimators": "Gradient estimators",
+    "compared": "Estimators compared",
+    "measured": "Measured",
+    "measured_columns": "Bias: how far the mean of the gradients lies off, along the direction in which the first half "
+    "of them does, measured on the second half; it is called biased above four standard errors. Variance: of "
+    "one gradient, summed over the parameters. Of two unbiased estimators, the one with the smaller variance times "
+    "time reaches the same precision sooner.",
+    "promise": "in theory",
+    "bias": "bias",
+    "seen": "seen",
+    "unbiased": "unbiased",
+    "biased": "biased",
+    "no_bias_seen": "no bias seen",
+    "variance": "variance",
+    "each_parameter": "per parameter",
+    "milliseconds": "ms",
+    "variance_times_time": "variance × ms",
+    "reference_exact": "The gradient itself is exact, summed over all values of the latent variables: its length is "
+    "{norm}.",
+    "reference_drawn": "There are too many values to sum over, or they are continuous, so the gradient itself is the "
+    "mean of {draws} unbiased gradients ({estimators}, {particles} particles each): its length is {norm}, with a "
+    "standard error of {error}.",
+    "measured_help": "Parameters: {parameters}; particles: {particles}.",
+    "spread": "Spread of the gradients",
+    "spread_help_one": "A dot is one gradient, the thick line their mean; the dashed line is the gradient itself (∇). "
+    "What lies outside is drawn at the edge.",
+    "spread_help": "A dot is one gradient, as far as it points along the gradient itself (∇, dashed); the thick line "
+    "is their mean. What lies outside is drawn at the edge.",
+    "wrong_sign": "The likelihood ratio on one Bernoulli variable",
+    "wrong_sign_help": "Left: for E[(b - {target})²] with b ~ Bernoulli(μ), the likelihood ratio without a baseline "
+    "takes one of two values as the gradient with respect to the logit, depending on b; ∇ is their mean. Right: how "
+    "often its sign is not that of ∇. At the mean {mean} (dashed) that is {chance} % of the draws. It is high where "
+    "the value that has the right sign is rarely drawn.",
+    "relaxation": "Samples of the Gumbel-Softmax distribution",
+    "relaxation_help": "A variable with five classes (left, one-hot) and its relaxation at four temperatures, from the "
+    "same noise; in the first row the mean. A low temperature is near to the variable, but its gradient varies much; a "
+    "high one hides which class was drawn, and the mean is no longer that of the variable: the bias.",
 }
 
 JAPANESE = {
@@ -329,6 +369,8 @@ JAPANESE = {
     "{version} が書きました。このページは一つのファイルで完結し、ネットワークには一切つながりません。",
     "model_vae": "変分オートエンコーダ",
     "model_gan": "敵対的生成ネットワーク",
+    "model_sbn": "シグモイド信念ネットワーク",
+    "model_categorical-vae": "離散的な潜在変数をもつ変分オートエンコーダ",
     "model_own": "自作のモデル",
     "split_test": "テスト",
     "split_validation": "検証",
@@ -573,6 +615,39 @@ JAPANESE = {
     "ended_word_early": "早期終了",
     "ended_word_not": "途中",
     "ended_word_none": "チェックポイントなし",
+    "gradient_estimators": "勾配推定",
+    "compared": "推定法の比較",
+    "measured": "測定結果",
+    "measured_columns": "バイアス：勾配の平均のずれ。前半の抽出でのずれの方向を、後半の抽出で測ります。標準誤差の 4 "
+    "倍を超えるときに「偏りあり」とします。分散：勾配 1 "
+    "回分の、全パラメータについての和。不偏な推定法どうしでは、分散×時間の小さいほうが同じ精度に早く達します。",
+    "promise": "理論上",
+    "bias": "バイアス",
+    "seen": "観測",
+    "unbiased": "不偏",
+    "biased": "偏りあり",
+    "no_bias_seen": "偏りは見られない",
+    "variance": "分散",
+    "each_parameter": "パラメータあたり",
+    "milliseconds": "ミリ秒",
+    "variance_times_time": "分散×ミリ秒",
+    "reference_exact": "真の勾配は、潜在変数のすべての値について和をとった厳密な値です。長さは {norm} です。",
+    "reference_drawn": "値が多すぎるか連続なので和をとれません。真の勾配の代わりに、不偏な勾配 {draws} "
+    "回（{estimators}、各 {particles} 粒子）の平均を使います。長さは {norm}、標準誤差は {error} です。",
+    "measured_help": "パラメータ数：{parameters}、粒子数：{particles}。",
+    "spread": "勾配の散らばり",
+    "spread_help_one": "点は勾配 1 回分、太い線はその平均、破線は真の勾配（∇）です。範囲の外にあるものは端に描きます。",
+    "spread_help": "点は勾配 1 回分の、真の勾配（∇、破線）方向の成分、太い線はその平均です。"
+    "範囲の外にあるものは端に描きます。",
+    "wrong_sign": "ベルヌーイ変数一つの尤度比推定",
+    "wrong_sign_help": "左：b ~ Bernoulli(μ) のとき、E[(b - {target})²] "
+    "のロジットについての勾配を、ベースラインなしの尤度比法で推定すると、b の値に応じて二つの値のどちらかになります。∇ "
+    "はその平均です。右：その符号が ∇ の符号と異なる確率。平均 {mean}（破線）では {chance} % です。"
+    "正しい符号を与える値がめったに出ないところで高くなります。",
+    "relaxation": "Gumbel-Softmax 分布のサンプル",
+    "relaxation_help": "5 クラスの変数（左、one-hot）と、同じ雑音による四つの温度での緩和。最初の行は平均です。"
+    "温度が低いと元の変数に近いものの、勾配の分散が大きくなります。"
+    "温度が高いとどのクラスが出たかが薄れ、平均も元の変数と異なります。これがバイアスです。",
 }
 
 
@@ -613,6 +688,8 @@ def joined(*texts: Text) -> Text:
 KNOWN = (
     ("bits per dimension", "次元あたりのビット数"),
     ("active units of (.+)", r"\1 の活性ユニット数"),
+    ("accuracy", "正解率"),
+    (r"the most probable class of q\(y \| x\)", "q(y | x) が最大のクラス"),
     ("nats", "ナット"),
     ("bits", "ビット"),
     (r"of (\d+)", r"（\1 個中）"),

@@ -397,14 +397,14 @@ def posterior_collapse(
     model: LatentVariableModel,
     batches: Iterable[tuple[Tensor, Tensor | None]],
     rows: Sequence[Row] = (),
-    own: bool = False,
+    name: str = "",
 ) -> str | None:
     """Hardly any unit of a latent variable says anything of the data.
 
     That is fewer than a tenth of them active and fewer than three (Burda, Grosse and Salakhutdinov, 2016, section 5.2),
     and less than half a nat of divergence in all, where that is known: units that stand still far from the prior are
     something else. A divergence that still rises on the lines of metrics, ``rows``, tells of a posterior that is only
-    beginning. ``own``: the model's settings are arguments in Python, not flags.
+    beginning. ``name`` is that of a model of :data:`ancestral.configs.MODELS`, whose settings are flags.
     """
     fifth = len(rows) // 5
     if fifth and "kl" in rows[-1]:
@@ -413,9 +413,9 @@ def posterior_collapse(
             return None
     batches = list(batches)
     divergence = divergence_per_unit(model, *batches[0])
-    for name, values in activity(model, batches).items():
+    for variable, values in activity(model, batches).items():
         units, active = values.numel(), int((values > ACTIVE).sum())
-        kl = divergence.get(name)
+        kl = divergence.get(variable)
         few = active < min(MOST_SILENT_UNITS, max(1.0, units / 10))
         if not few or not is_finite(values) or (kl is not None and not kl.sum() < 0.5):
             continue
@@ -423,26 +423,32 @@ def posterior_collapse(
         if kl is not None:
             parts = f", {kl.sum().item():.2g} nats of divergence in all, {kl.max().item():.2g} in the largest"
         return (
-            f"posterior collapse: {name!r} says next to nothing of the data ({active} of {units} units active{parts}), "
-            f"so that the model makes them without it. {_against_collapse(model, own)}"
+            f"posterior collapse: {variable!r} says next to nothing of the data ({active} of {units} units active{parts}), "
+            f"so that the model makes them without it. {_against_collapse(model, name)}"
             + (" Where training was short, more --epochs come first." if rows and rows[-1]["step"] < SHORT else "")
         )
     return None
 
 
-def _against_collapse(model: LatentVariableModel, own: bool) -> str:
-    """What to turn; of an own model, the arguments of LatentVariableModel."""
-    bound, beta, warmup, free = (
-        ("objective='elbo'", "beta", "kl_warmup=10", "free_bits=0.1")
-        if own
-        else ("--bound elbo", "--beta", "--kl-warmup 10", "--free-bits 0.1")
-    )
-    where = " in LatentVariableModel" if own else ""
+def _against_collapse(model: LatentVariableModel, name: str) -> str:
+    """What to turn: the flags that a model of that name has; of an own model, arguments of LatentVariableModel."""
+    values = {"bound": "elbo", "beta": "", "kl_warmup": "10", "free_bits": "0.1"}
+    where = ""
+    if name in MODELS:
+        known = {field.name for field in dataclasses.fields(MODELS[name][0])}
+        turn = {key: f"--{key.replace('_', '-')} {value}".strip() for key, value in values.items() if key in known}
+    else:
+        turn = {"bound": "objective='elbo'", "beta": "beta", "kl_warmup": "kl_warmup=10", "free_bits": "free_bits=0.1"}
+        where = " in LatentVariableModel"
+    if model.q is model.p or "kl_warmup" not in turn:
+        return "Change the --learning-rate, or try another estimator."
+    against = " or ".join(turn[key] for key in ("kl_warmup", "free_bits") if key in turn)
     if model.objective == "iwae":
-        return f"Use {bound}{where}, where {warmup} or {free} holds the divergence back at the start."
+        return f"Use {turn['bound']}{where}, where {against} holds the divergence back at the start."
     if model.beta > 1:
-        return f"Lower {beta}{where} (now {model.beta:g})."
-    return f"Hold the divergence back at the start with {warmup}{where}, or give each unit {free}."
+        return f"Lower {turn['beta']}{where} (now {model.beta:g})."
+    give = f", or give each unit {turn['free_bits']}" if "free_bits" in turn else ""
+    return f"Hold the divergence back at the start with {turn['kl_warmup']}{where}{give}."
 
 
 def mode_collapse(samples: Tensor, data: Tensor, done: bool = True) -> str | None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ancestral.configs import MODELS, TrainingConfig
+from ancestral.configs import TrainingConfig
 from ancestral.data import Dataset
 from ancestral.data.dataset import SplitName
 from ancestral.errors import AncestralError
@@ -32,6 +32,7 @@ from ancestral.models.contract import (
     CanValidate,
     Model,
     Player,
+    Scalars,
 )
 from ancestral.training import health
 from ancestral.training.checkpoint import (
@@ -45,6 +46,7 @@ from ancestral.training.checkpoint import (
     restore_optimizer,
     write_checkpoint,
 )
+from ancestral.training.compilation import Gradients, compiled, compiling
 from ancestral.training.folder import RunFolder
 from ancestral.training.optimization import MovingAverage, keep_freed_memory, learning_rate, make_optimizer
 from ancestral.training.pictures import grid, pairs, save_picture
@@ -140,10 +142,10 @@ class Training:
         self.learnable = [p for player in self.players for p in player.parameters if p.requires_grad]
         self.optimizers: list[Optimizer] = [make_optimizer(player.parameters, config) for player in self.players]
         self.average = MovingAverage(self.model, config.ema) if config.ema else None
-        half = config.precision == "bfloat16"
-        self.autocast = torch.autocast(self.device.split(":")[0], torch.bfloat16) if half else contextlib.nullcontext()
+        self.compiled: dict[str, Gradients] = {}
         self.best_weights: dict[str, Tensor] | None = None
         self.progress = Progress()
+        self.whole_batch = min(config.batch_size, len(dataset.train))
         self.steps_per_epoch = math.ceil(len(dataset.train) / config.batch_size)
         self.total = self.steps_per_epoch * config.epochs
         self.log_every = max(1, min(self.steps_per_epoch, self.total // 500))
@@ -218,7 +220,7 @@ class Training:
         for tracker in self.trackers:
             tracker.start(asdict(config))
         try:
-            with _interruptions() as interrupted:
+            with _interruptions() as interrupted, self._compiling():
                 self.model.train()
                 if self.progress.step == 0:
                     self._write_findings()
@@ -323,6 +325,20 @@ class Training:
                 for buffer, before in buffers:
                     buffer.copy_(before)
 
+    @contextlib.contextmanager
+    def _compiling(self) -> Iterator[None]:
+        """Every player's loss is compiled, if that is wanted, when its turn first comes."""
+        if not self.config.compile:
+            yield
+            return
+        batch = next(self._batches())
+        with self._as_it_was():
+            for player in self.players:
+                player.loss(batch)  # what is wrong with it, it says best itself; and torch looks up a divergence once
+        self.compiled = {player.name: compiled(player, self.device) for player in self.players}
+        with compiling():
+            yield
+
     def _step(self, batch: Batch) -> None:
         """Every player whose turn it is makes one update."""
         for player, optimizer in zip(self.players, self.optimizers, strict=True):
@@ -333,9 +349,7 @@ class Training:
             rate = learning_rate(self.config, player.learning_rate or self.config.learning_rate, batch.epoch)
             for group in optimizer.param_groups:
                 group["lr"] = rate * 0.5**self.progress.retries
-            with contextlib.nullcontext() if self.progress.retries else self.autocast:
-                scalars = player.loss(batch)
-            scalars["loss"].backward()  # type: ignore[no-untyped-call]
+            scalars = self._gradients(player, batch)
             if self.config.gradient_clip:
                 nn.utils.clip_grad_norm_(player.parameters, self.config.gradient_clip)
             optimizer.step()
@@ -347,6 +361,16 @@ class Training:
                 self.counts[name] = self.counts.get(name, 0) + 1
         if self.average:
             self.average.update(self.model)
+
+    def _gradients(self, player: Player, batch: Batch) -> Scalars:
+        """Leave the gradients of a batch in the player's parameters; the scalars of its loss."""
+        half = self.config.precision == "bfloat16" and not self.progress.retries
+        if player.name in self.compiled and len(batch.x) == self.whole_batch:  # a program is for one size
+            return self.compiled[player.name](batch, half)
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16) if half else contextlib.nullcontext():
+            scalars = player.loss(batch)
+        scalars["loss"].backward()  # type: ignore[no-untyped-call]
+        return scalars
 
     def _only(self, player: Player | None) -> None:
         """Let only this player's weights have gradients (None: everyone's); the others' would cost time for nothing."""
@@ -490,7 +514,7 @@ class Training:
             batches = self.dataset.batches(split, VALIDATION_BATCH, shuffle=False, device=self.device)
             with self._evaluating():
                 self._check(
-                    health.posterior_collapse, self.model, islice(batches, 1), self.rows, self.name not in MODELS
+                    health.posterior_collapse, self.model, islice(batches, 1), self.rows, self.name
                 )  # fmt: skip
 
     def _pictures(self, part: float) -> None:
@@ -646,16 +670,16 @@ class Training:
 
         Only those since the last line of metrics, whose losses were finite, can have been bad.
         """
-        watch, players = health.Watch(), self.players
+        watch, players, programs = health.Watch(), self.players, self.compiled
         line = (until - 1) // self.log_every * self.log_every
         self._replay(line - 1, None)
-        self.players = [watch.player(player) for player in players]
+        self.players, self.compiled = [watch.player(player) for player in players], {}
         self._only(None)
         try:
             with watch.modules(self.model):
                 self._replay(until, watch)
         finally:
-            self.players = players
+            self.players, self.compiled = players, programs
             self._only(None)
         return watch.first or "something that was finite when the steps were done again", self.progress.step
 

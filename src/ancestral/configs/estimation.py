@@ -1,0 +1,157 @@
+"""How gradients pass discrete variables: the estimator by name, and its settings, for every model that has some."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from ancestral.errors import AncestralError, nearest
+
+EstimatorName = Literal[
+    "reinforce", "rloo", "vimco", "nvil", "muprop", "darn", "half", "straight-through", "gumbel-softmax",
+    "straight-through-gumbel-softmax", "rebar", "relax", "disarm", "enumerate",
+]  # fmt: skip
+"""The estimators by the names of their papers; :func:`ancestral.models.make_estimator` makes them."""
+ESTIMATORS: dict[EstimatorName, str] = {
+    "reinforce": "the likelihood ratio, with the baselines of --baseline; unbiased (Williams, 1992)",
+    "rloo": "the likelihood ratio, each particle compared with the others; unbiased (Kool et al., 2019)",
+    "vimco": "the same under the importance-weighted bound; unbiased (Mnih and Rezende, 2016)",
+    "nvil": "the likelihood ratio with learned baselines, normalized (Mnih and Gregor, 2014)",
+    "muprop": "the likelihood ratio of what a Taylor expansion leaves; unbiased (Gu et al., 2016)",
+    "darn": "a Taylor expansion as baseline, its mean left out; biased (Gregor et al., 2014)",
+    "half": "the same around 1/2; biased (Gu et al., 2016)",
+    "straight-through": "the gradient of the mean; biased (Bengio et al., 2013)",
+    "gumbel-softmax": "through a relaxed variable; biased (Jang et al., 2017; Maddison et al., 2017)",
+    "straight-through-gumbel-softmax": "the same with hard values; biased (Jang et al., 2017)",
+    "rebar": "the likelihood ratio, a relaxed variable as control variate; unbiased (Tucker et al., 2017)",
+    "relax": "rebar with a free network besides; unbiased (Grathwohl et al., 2018)",
+    "disarm": "two antithetic draws of binary variables; unbiased (Dong et al., 2020)",
+    "enumerate": "the exact sum over all values of few variables",
+}
+"""What each is, in one line."""
+BaselineName = Literal["moving-average", "network"]
+
+ANNEALED = ("temperature", "temperature_rate", "temperature_end", "learn_temperature")
+USED: dict[str, tuple[str, ...]] = {
+    "reinforce": ("baseline", "normalize"),
+    "muprop": ("baseline", "normalize"),
+    "straight-through": ("slope", "slope_rate", "slope_end"),
+    "gumbel-softmax": ANNEALED,
+    "straight-through-gumbel-softmax": ANNEALED,
+    "rebar": ("temperature",),
+    "relax": ("temperature",),
+}
+"""The settings that have an effect with each estimator; those left out have none."""
+OF_EXPECTATIONS = ("muprop", "rebar", "relax", "disarm", "enumerate")
+"""Estimators of plain expectations, which the importance-weighted bound is not."""
+
+
+@dataclass(frozen=True)
+class EstimatorSettings:
+    """Which estimator, and its settings: a model with discrete variables has them among its own, by inheritance.
+
+    Its config calls :meth:`check_estimator` with its bound.
+    """
+
+    estimator: EstimatorName = "gumbel-softmax"
+    """How the gradient passes the discrete variables. rloo and vimco compare particles (elbo, iwae); reinforce has no
+    baseline but those of --baseline; nvil is reinforce with both baselines, normalized."""
+    particles: int = 1
+    """Draws of the latent variables per datapoint."""
+    baseline: tuple[BaselineName, ...] = ()
+    """What is subtracted from the cost (reinforce, muprop): its moving average, and what a network of 100 tanh units
+    predicts of it."""
+    normalize: bool = False
+    """Divide the signal by its running standard deviation where that is above 1 (reinforce, muprop)."""
+    temperature: float = 0.5
+    """Of the relaxation (gumbel-softmax and its straight-through form; rebar and relax, which start there and learn
+    it)."""
+    temperature_rate: float = 0.0
+    """Falls by e^-rate an epoch (both gumbel-softmax); 0 leaves it where it is."""
+    temperature_end: float = 0.5
+    """Where a falling temperature stays."""
+    learn_temperature: bool = False
+    """Learn the temperature by the gradient of the loss, instead (both gumbel-softmax)."""
+    slope: float = 1.0
+    """Multiplies the logits where the gradient passes (straight-through)."""
+    slope_rate: float = 0.0
+    """Rises by e^rate an epoch (straight-through); 0 leaves it where it is."""
+    slope_end: float = 5.0
+    """Where a rising slope stays."""
+
+    def check_estimator(self, bound: str, classes: int = 0) -> None:
+        """Raise where a setting is out of range or has no effect, or the estimator does not suit the model.
+
+        Args:
+            bound: what is maximized, elbo or iwae.
+            classes: of each discrete variable, if that is known; 2 makes it a Bernoulli variable.
+
+        Raises:
+            AncestralError: it names the setting and the flag to turn.
+        """
+        if self.estimator not in EstimatorName.__args__:  # type: ignore[attr-defined]
+            raise AncestralError(
+                f"there is no estimator {self.estimator!r}. " + nearest(str(self.estimator), EstimatorName.__args__)  # type: ignore[attr-defined]
+            )
+        for word in self.baseline:
+            if word not in BaselineName.__args__:  # type: ignore[attr-defined]
+                raise AncestralError(f"there is no baseline {word!r}. " + nearest(word, BaselineName.__args__))  # type: ignore[attr-defined]
+            if self.baseline.count(word) > 1:
+                raise AncestralError(f"baseline names {word} {self.baseline.count(word)} times: once is enough.")
+        if self.particles < 1:
+            raise AncestralError(f"particles is {self.particles}, but sizes are 1 or more.")
+        for name in ("temperature", "temperature_end", "slope", "slope_end"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise AncestralError(f"{name} is {getattr(self, name)}, but it must be a positive number.")
+        for name in ("temperature_rate", "slope_rate"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise AncestralError(f"{name} is {getattr(self, name)}, but it must be 0 or more.")
+        self._check_effects()
+        if self.estimator in OF_EXPECTATIONS and bound == "iwae":
+            raise AncestralError(
+                f"the estimator {self.estimator} is for a plain expectation, which the iwae bound is not: use "
+                "--estimator vimco, or --bound elbo."
+            )
+        if self.estimator == "disarm" and classes > 2:
+            raise AncestralError(
+                f"the estimator disarm is for binary variables, but these have {classes} classes: use --estimator "
+                "muprop or rebar, or --classes 2."
+            )
+        one, other = {"rloo": ("iwae", "vimco"), "vimco": ("elbo", "rloo")}.get(self.estimator, ("", ""))
+        if one == bound:
+            raise AncestralError(
+                f"comparing the particles is called {other} under the {bound} bound: use --estimator {other}."
+            )
+        if other and self.particles < 2:
+            raise AncestralError(
+                f"particles is {self.particles}, but {self.estimator} compares particles: use --particles 2 or more, "
+                "or --estimator nvil."
+            )
+
+    def _check_effects(self) -> None:
+        usual = {field.name: field.default for field in dataclasses.fields(self)}
+        used = USED.get(self.estimator, ())
+        for name in dict.fromkeys(name for names in USED.values() for name in names):
+            if name not in used and getattr(self, name) != usual[name]:
+                able = ", ".join(estimator for estimator, names in USED.items() if name in names)
+                raise AncestralError(
+                    f"{name} is {getattr(self, name)}, which has no effect with the estimator {self.estimator}: it is "
+                    f"for {able}. Leave it out, or use another --estimator."
+                )
+        if self.learn_temperature and self.temperature_rate:
+            raise AncestralError(
+                f"temperature_rate is {self.temperature_rate}, which has no effect where the temperature is learned: "
+                "leave it out, or --learn-temperature."
+            )
+        for name, falls in (("temperature", True), ("slope", False)):
+            rate, end, start = (getattr(self, f"{name}{part}") for part in ("_rate", "_end", ""))
+            if not rate and end != usual[f"{name}_end"]:
+                raise AncestralError(
+                    f"{name}_end is {end}, which has no effect without a rate: give --{name}-rate, or leave it out."
+                )
+            if rate and (end >= start if falls else end <= start):
+                raise AncestralError(
+                    f"{name}_rate is {rate}, which has no effect from {start} to a {name}_end of {end}: it only "
+                    + (f"falls. Give a higher --{name}." if falls else f"rises. Give a higher --{name}-end.")
+                )

@@ -1,0 +1,73 @@
+"""The sigmoid belief net's settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from ancestral.configs.data import DataConfig, DataDescription
+from ancestral.configs.estimation import EstimatorName, EstimatorSettings
+from ancestral.configs.likelihood import as_bits
+from ancestral.configs.training import TrainingConfig
+from ancestral.errors import AncestralError, nearest
+
+
+@dataclass(frozen=True)
+class SBNConfig(EstimatorSettings):
+    """Sigmoid belief net: layers of binary or categorical units, each drawn given the layer above (Neal, 1992)."""
+
+    validates: ClassVar[bool] = True
+
+    estimator: EstimatorName = "muprop"
+    """How the gradient passes the units. rloo and vimco compare particles (elbo, iwae); reinforce has no baseline but
+    those of --baseline; nvil is reinforce with both baselines, normalized."""
+    layers: tuple[int, ...] = (200, 200)
+    """Units of each stochastic layer; the first is next to the data."""
+    classes: int = 2
+    """Classes of each unit; 2 makes them binary."""
+    hidden: tuple[int, ...] = ()
+    """Tanh units of each deterministic layer between one stochastic layer and the next; none: linear."""
+    task: Literal["generation", "structured-prediction"] = "generation"
+    """generation: of whole data, with q(h | x) the other way; structured-prediction: of the lower half of an image from
+    its upper half, with no q."""
+    bound: Literal["elbo", "iwae"] = "elbo"
+    """What is maximised."""
+    kl_warmup: float = 0.0
+    """Epochs over which the weight of the divergence rises from 0 (elbo, generation)."""
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise AncestralError("layers is empty, but there is at least one stochastic layer: give --layers 200.")
+        for name in ("layers", "hidden"):
+            if any(v < 1 for v in getattr(self, name)):
+                raise AncestralError(f"{name} is {getattr(self, name)}, but sizes are 1 or more.")
+        if self.classes < 2:
+            raise AncestralError(f"classes is {self.classes}, but a unit has 2 or more: make --classes at least 2.")
+        if not 0 <= self.kl_warmup < float("inf"):
+            raise AncestralError(f"kl_warmup is {self.kl_warmup}, but it must be 0 or more.")
+        for field, options in (("task", ("generation", "structured-prediction")), ("bound", ("elbo", "iwae"))):
+            if getattr(self, field) not in options:
+                value = str(getattr(self, field))
+                raise AncestralError(f"there is no {field} {value!r}. " + nearest(value, options))
+        if self.kl_warmup and (self.bound == "iwae" or self.task != "generation"):
+            raise AncestralError(
+                f"kl_warmup is {self.kl_warmup}, which has no effect where there is no divergence: use --bound elbo "
+                "with --task generation."
+            )
+        self.check_estimator(self.bound, self.classes)
+
+    def resolve(self, data: DataConfig, raw: DataDescription, usual_binarization: str) -> tuple[SBNConfig, DataConfig]:
+        """The data are made zeros and ones: by default anew at each epoch, as the literature does.
+
+        Raises:
+            AncestralError: real numbers, or structured prediction of what has no upper and lower half.
+        """
+        if self.task == "structured-prediction" and (len(raw.shape) != 3 or raw.shape[1] < 2):
+            raise AncestralError(
+                f"structured prediction is of the lower half of an image, but these data have shape {raw.shape}. Use "
+                "--task generation."
+            )
+        return self, as_bits(data, raw, usual_binarization)
+
+
+TRAINING = TrainingConfig(learning_rate=1e-3)

@@ -1,0 +1,113 @@
+"""A player's loss and its gradients as one program: ``torch.compile``, where it pays."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancestral.errors import AncestralError
+from ancestral.models.contract import Batch, Player, Scalars
+
+Gradients = Callable[[Batch, bool], Scalars]
+"""Leaves the gradients of a batch in a player's parameters, as ``backward()`` does, and returns the scalars of its loss.
+The second argument says whether matrix products are of bfloat16."""
+
+OLDEST = "2.13"
+"""The first PyTorch that compiles a loss together with its gradients."""
+FIXED = {
+    "BUILTIN_MATCH", "CLASS_MATCH", "CLOSURE_MATCH", "DUPLICATE_INPUT", "EMPTY_NN_MODULE_HOOKS_DICT", "FUNCTION_MATCH",
+    "MODULE_MATCH", "NOT_PRESENT_IN_GENERIC_DICT", "TYPE_MATCH",
+}  # fmt: skip
+"""What a program takes for granted: functions, classes, and which parameters are the same. To look at every step whether
+they have changed costs a twentieth of a small step. The values of attributes are looked at."""
+
+
+def cpp_compiler() -> str | None:
+    """The C++ compiler with which PyTorch compiles for the CPU; None where there is none."""
+    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    return shutil.which(os.environ.get("CXX", usual))
+
+
+def compiled(player: Player, device: str) -> Gradients:
+    """The loss of a player and its gradients as one program, compiled when it is first called, for seconds.
+
+    It makes the same draws as ``player.loss`` and ``backward()``, and the same values but for the rounding of sums.
+    What Python does in the loss is done once: a number that it computes from ``batch.epoch`` may change from batch to
+    batch, one that it counts for itself is compiled anew every time, until that fails.
+
+    Raises:
+        AncestralError: PyTorch is too old, or there is no C++ compiler; when called: the loss can't be compiled.
+    """
+    if torch.__version__ < OLDEST:
+        raise AncestralError(
+            f"compile needs PyTorch {OLDEST} or newer, and this is {torch.__version__}. Install a newer one, or train "
+            "without --compile."
+        )
+    if device.startswith("cpu") and cpp_compiler() is None:
+        raise AncestralError(
+            f"compile needs a C++ compiler, and {os.environ.get('CXX', 'none')} is found. Install one (on Debian and "
+            "Ubuntu: apt install g++), name yours in the environment variable CXX, or train without --compile."
+        )
+    kind = device.split(":")[0]
+    parameters = [parameter for parameter in player.parameters if parameter.requires_grad]
+
+    def program(x: Tensor, y: Tensor | None, epoch: Tensor, half: bool) -> tuple[Scalars, list[Tensor | None]]:
+        with torch.autocast(kind, torch.bfloat16, enabled=half):
+            scalars = player.loss(Batch(x, y, epoch.item()))
+        gradients = torch.autograd.grad(scalars["loss"], parameters, allow_unused=True)
+        return (
+            {name: value.detach() for name, value in scalars.items()},
+            [None if gradient is None else gradient.contiguous() for gradient in gradients],
+        )
+
+    run = torch.compile(
+        program,
+        fullgraph=True,
+        dynamic=False,  # or what else the process has compiled would change the program, and the last bits
+        isolate_recompiles=True,  # every player has a program of its own
+        options={"fallback_random": True, "guard_filter_fn": _may_change, "size_asserts": False},
+    )
+
+    def gradients(batch: Batch, half: bool) -> Scalars:
+        # A tensor, since a number would be a constant of the program.
+        epoch = torch.tensor(batch.epoch, dtype=torch.float64)
+        try:
+            scalars, found = run(batch.x, batch.y, epoch, half)
+        except torch._dynamo.exc.FailOnRecompileLimitHit:
+            raise AncestralError(
+                f"the loss of the {player.name} was compiled anew {torch._dynamo.config.recompile_limit} times: a number "
+                "that it reads changes from step to step. Keep it in a tensor, or train without --compile."
+            ) from None
+        except torch._dynamo.exc.TorchDynamoException as error:
+            why = " ".join(str(error).split("Hint:")[0].split("\n\n")[0].split())
+            raise AncestralError(
+                f"the loss of the {player.name} can't be compiled: {why[:500]} Train without --compile."
+            ) from error
+        places = set()
+        for parameter, gradient in zip(parameters, found, strict=True):
+            if gradient is not None:  # one tensor may be the gradient of two parameters, and clipping changes it in place
+                parameter.grad = gradient.clone() if gradient.data_ptr() in places else gradient
+                places.add(gradient.data_ptr())
+        return scalars
+
+    return gradients
+
+
+@contextlib.contextmanager
+def compiling() -> Iterator[None]:
+    """Where :func:`compiled` functions are called: lets them be compiled with their gradients."""
+    with warnings.catch_warnings(), torch._dynamo.config.patch(trace_autograd_ops=True):
+        warnings.filterwarnings("ignore", ".*is deprecated", DeprecationWarning)  # torch's own, about torch's own
+        yield
+
+
+def _may_change(guards: Sequence[Any]) -> list[bool]:
+    return [guard.guard_type not in FIXED for guard in guards]
