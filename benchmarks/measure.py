@@ -77,8 +77,8 @@ def work(candidate: Candidate, arguments: argparse.Namespace) -> None:
         )
 
 
-def main(module: str, candidates: dict[str, Candidate], parser: argparse.ArgumentParser) -> None:
-    """Parse the command line; measure all candidates, or be one of them."""
+def main(module: str, candidates: dict[str, Candidate], parser: argparse.ArgumentParser) -> list[Measured]:
+    """Parse the command line; measure all candidates, or be one of them, which has measured nothing."""
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of every candidate")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each candidate")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn")
@@ -88,7 +88,7 @@ def main(module: str, candidates: dict[str, Candidate], parser: argparse.Argumen
     arguments = parser.parse_args()
     if arguments.candidate:
         work(candidates[arguments.candidate], arguments)
-        return
+        return []
     environment = os.environ | {"OMP_NUM_THREADS": str(arguments.threads), "ANCESTRAL_BENCHMARK": module}
     if arguments.threads > 1:
         environment.setdefault("GOMP_SPINCOUNT", "10000")
@@ -119,6 +119,7 @@ def main(module: str, candidates: dict[str, Candidate], parser: argparse.Argumen
         record = {one.name: {"wall": one.wall, "cpu": one.cpu, "memory MiB": one.memory} for one in measured}
         record["machine"] = {"processor": processor(), "platform": platform.platform(), "cores": os.cpu_count()}  # type: ignore[dict-item]
         arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+    return measured
 
 
 def report(measured: list[Measured], arguments: argparse.Namespace) -> str:

@@ -270,8 +270,12 @@ CANDIDATES: dict[str, measure.Candidate] = {
     "by hand, tuned": lambda a: by_hand(a, **TUNED),
     "by hand, tuned, our affine layer": lambda a: by_hand(a, **TUNED, layer=True),
     "ours": lambda a: ours(a, "vae", BATCH, binarization=a.binarization, **NETWORK),
+    "ours, compiled": lambda a: ours(a, "vae", BATCH, binarization=a.binarization, compile=True, **NETWORK),
     "by hand, tuned, bfloat16": lambda a: by_hand(a, **TUNED, bf16=True),
     "ours, bfloat16": lambda a: ours(a, "vae", BATCH, binarization=a.binarization, precision="bfloat16", **NETWORK),
+    "ours, compiled, bfloat16": lambda a: ours(
+        a, "vae", BATCH, binarization=a.binarization, compile=True, precision="bfloat16", **NETWORK
+    ),
     "matrix products": lambda a: products(a, LAYERS, BATCH),
     "numpyro": numpyro,
     "pyro": pyro,

@@ -80,6 +80,13 @@ def test_doctor_says_whether_bfloat16_pays(
     assert words in command("doctor").out
 
 
+def test_doctor_says_whether_a_loss_can_be_compiled(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", sys.executable)
+    assert f"--compile compiles with {sys.executable}" in command("doctor").out
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert "--compile needs a C++ compiler, and none is found" in command("doctor").out
+
+
 @pytest.mark.parametrize("words", [["list"], ["--help"], ["sample", "--help"]])
 def test_a_reader_who_leaves_is_met_with_silence(words: list[str]) -> None:
     read, write = os.pipe()

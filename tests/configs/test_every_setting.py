@@ -11,18 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 import ancestral
-from ancestral.configs import DataConfig, GANConfig, M2Config, TrainingConfig, VAEConfig
+from ancestral.configs import MODELS, DataConfig, TrainingConfig
 from ancestral.data.dataset import Dataset, Rows
 from ancestral.data.loading import assemble
 from ancestral.data.raw import Raw
 from ancestral.runs import Run
+from ancestral.training.compilation import cpp_compiler
 from ancestral.training.progress import Silent
 
 SMALL: dict[str, dict[str, Any]] = {
     "vae": {"latent": 3, "hidden": (7,)},
     "gan": {"latent": 3, "hidden": (7,), "discriminator_hidden": (5,), "pieces": 2},
+    "sbn": {"layers": (3, 2)},
+    "categorical-vae": {"latents": 3, "classes": 3, "encoder_hidden": (7,), "decoder_hidden": (5,)},
     "m2": {"latent": 3, "hidden": (7,), "labels": 11, "labels_per_batch": 5},
 }
 
@@ -48,15 +52,19 @@ def images() -> Dataset:
 
 
 class Watcher(Silent):
-    """Notes what is there only while training goes on: a checkpoint so early, and the number of threads."""
+    """Notes what is there only while training goes on: a checkpoint so early, the number of threads, programs."""
 
     def __init__(self, out: Path) -> None:
-        self.out, self.seen, self.threads = out, False, 0
+        self.out, self.seen, self.threads, self.programs = out, False, 0, 0
+
+    def begin(self, total: int, done: int) -> None:
+        self.programs -= counters["stats"]["unique_graphs"]
 
     def update(self, done: int, epoch: float, scalars: dict[str, float]) -> None:
         if done == 3:
             self.seen = (self.out / "checkpoints" / "last").exists()
             self.threads = torch.get_num_threads()
+            self.programs += counters["stats"]["unique_graphs"]
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +107,10 @@ def threads_used(run: Run) -> int:
     return run.watcher.threads  # type: ignore[attr-defined,no-any-return]
 
 
+def programs(run: Run) -> int:
+    return run.watcher.programs  # type: ignore[attr-defined,no-any-return]
+
+
 def steps(run: Run) -> int:
     return int(run.metrics[-1]["step"])
 
@@ -131,6 +143,20 @@ GAN: dict[str, Case] = {
     "discriminator_steps": (2, {}, weights),
     "discriminator_learning_rate": (0.7, {}, weights),
 }
+GUMBEL = {"estimator": "gumbel-softmax", "temperature": 0.9}
+ESTIMATION: dict[str, Case] = {
+    "estimator": ("straight-through", {}, weights),
+    "particles": (2, {}, weights),
+    "baseline": (("moving-average",), {"estimator": "reinforce"}, weights),
+    "normalize": (True, {"estimator": "reinforce"}, weights),
+    "temperature": (0.9, {"estimator": "gumbel-softmax"}, weights),
+    "temperature_rate": (0.7, GUMBEL, weights),
+    "temperature_end": (0.8, {**GUMBEL, "temperature_rate": 0.7}, weights),
+    "learn_temperature": (True, {"estimator": "gumbel-softmax"}, weights),
+    "slope": (1.5, {"estimator": "straight-through"}, weights),
+    "slope_rate": (0.7, {"estimator": "straight-through"}, weights),
+    "slope_end": (1.3, {"estimator": "straight-through", "slope_rate": 0.7}, weights),
+}
 M2: dict[str, Case] = {
     "latent": (5, {}, weights),
     "network": ("conv", {}, weights),
@@ -141,20 +167,34 @@ M2: dict[str, Case] = {
     "scale": ("shared", {"likelihood": "normal"}, weights),
     "mean": ("sigmoid", {"likelihood": "normal"}, weights),
     "alpha": (0.7, {}, weights),
+    **ESTIMATION,
     "estimator": ("gumbel-softmax", {}, weights),
-    "particles": (2, {}, weights),
-    "baseline": (("moving-average",), {"estimator": "reinforce"}, weights),
-    "normalize": (True, {"estimator": "reinforce"}, weights),
-    "temperature": (0.9, {"estimator": "gumbel-softmax"}, weights),
-    "temperature_rate": (0.7, {"estimator": "gumbel-softmax", "temperature": 0.9}, weights),
-    "temperature_end": (
-        0.8, {"estimator": "gumbel-softmax", "temperature": 0.9, "temperature_rate": 0.7}, weights
-    ),
-    "learn_temperature": (True, {"estimator": "gumbel-softmax"}, weights),
-    "slope": (1.5, {"estimator": "straight-through"}, weights),
-    "slope_rate": (0.7, {"estimator": "straight-through"}, weights),
-    "slope_end": (1.3, {"estimator": "straight-through", "slope_rate": 0.7}, weights),
-}  # fmt: skip
+}
+SBN: dict[str, Case] = {
+    **ESTIMATION,
+    "layers": ((5,), {}, weights),
+    "classes": (3, {}, weights),
+    "hidden": ((7,), {}, weights),
+    "units": ("binary", {}, weights),
+    "task": ("structured-prediction", {}, weights),
+    "bound": ("iwae", {"particles": 5, "estimator": "reinforce"}, weights),
+    "kl_warmup": (1.5, {}, weights),
+}
+CATEGORICAL_VAE: dict[str, Case] = {
+    **ESTIMATION,
+    "likelihood": ("normal", {}, everything),
+    "scale": ("shared", {"likelihood": "normal"}, weights),
+    "mean": ("sigmoid", {"likelihood": "normal"}, weights),
+    "latents": (5, {}, weights),
+    "classes": (5, {}, weights),
+    "prior": ("learned", {}, weights),
+    "encoder_hidden": ((11,), {}, weights),
+    "decoder_hidden": ((11,), {}, weights),
+    "activation": ("silu", {}, weights),
+    "bound": ("iwae", {"particles": 5, "estimator": "reinforce"}, weights),
+    "kl_warmup": (1.5, {}, weights),
+}
+OF_MODELS = {"vae": VAE, "gan": GAN, "sbn": SBN, "categorical-vae": CATEGORICAL_VAE, "m2": M2}
 UNMOVED = {"optimizer": "sgd", "learning_rate": 1e-30}  # weights that stay where they are
 TRAINING: dict[str, Case] = {
     "epochs": (5, {}, steps),
@@ -175,6 +215,7 @@ TRAINING: dict[str, Case] = {
     "validate_every": (2, {}, validations),
     "checkpoint_seconds": (0.0, {}, checkpointed),
     "precision": ("bfloat16", {}, weights),
+    "compile": (True, {}, programs),
     "threads": (2, {}, threads_used),
     "seed": (5, {}, weights),
     "trackers": (("tensorboard",), {}, files),
@@ -211,19 +252,11 @@ def changes(tmp: Path, model: str, field: str, case: Case) -> bool:
     return bool(before != seen(trained(tmp, model, tuple({**besides, field: value}.items()))))
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(VAEConfig)])
-def test_every_setting_of_the_vae_changes_something(tmp: Path, field: str) -> None:
-    assert changes(tmp, "vae", field, VAE[field])
-
-
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(GANConfig)])
-def test_every_setting_of_the_gan_changes_something(tmp: Path, field: str) -> None:
-    assert changes(tmp, "gan", field, GAN[field])
-
-
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(M2Config)])
-def test_every_setting_of_the_semi_supervised_vae_changes_something(tmp: Path, field: str) -> None:
-    assert changes(tmp, "m2", field, M2[field])
+@pytest.mark.parametrize(
+    ("model", "field"), [(name, field.name) for name, (kind, _) in MODELS.items() for field in dataclasses.fields(kind)]
+)
+def test_every_setting_of_a_model_changes_something(tmp: Path, model: str, field: str) -> None:
+    assert changes(tmp, model, field, OF_MODELS[model][field])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -231,6 +264,8 @@ def test_every_setting_of_the_semi_supervised_vae_changes_something(tmp: Path, f
     "field", [field.name for field in dataclasses.fields(TrainingConfig) if field.name != "device"]
 )
 def test_every_setting_of_the_training_changes_something(tmp: Path, field: str) -> None:
+    if field == "compile" and cpp_compiler() is None:
+        pytest.skip("there is no C++ compiler")
     assert changes(tmp, "vae", field, TRAINING[field])
 
 

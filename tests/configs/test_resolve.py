@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from ancestral.configs import MODELS, DataConfig, DataDescription, GANConfig, TrainingConfig, VAEConfig
+from ancestral.configs import (
+    MODELS,
+    CategoricalVAEConfig,
+    DataConfig,
+    DataDescription,
+    GANConfig,
+    SBNConfig,
+    TrainingConfig,
+    VAEConfig,
+)
+from ancestral.configs.estimation import OF_EXPECTATIONS, USED, EstimatorName
 from ancestral.errors import AncestralError
 
 BINARY = DataDescription((1, 5, 7), "binary", 2)
@@ -104,6 +114,14 @@ def test_a_gan_takes_the_data_as_they_are_unless_told_otherwise() -> None:
     assert GANConfig().resolve(DataConfig(dequantize="yes"), LEVELS, "none")[1].dequantize == "yes"
 
 
+PARTICLES: dict[str, dict[str, Any]] = {"rloo": {"particles": 2}, "vimco": {"particles": 2, "bound": "iwae"}}
+"""What an estimator needs besides."""
+GUMBEL = {"estimator": "gumbel-softmax", "temperature": 0.9}
+OTHERWISE: dict[str, Any] = {
+    "baseline": ("network",), "normalize": True, "temperature": 0.7, "temperature_rate": 0.1, "temperature_end": 0.3,
+    "learn_temperature": True, "slope": 1.5, "slope_rate": 0.1, "slope_end": 3.0,
+}  # fmt: skip
+"""Settings of estimators at other values than the default."""
 REJECTED: list[tuple[type, dict[str, Any], str]] = [
     *[(VAEConfig, {name: 0}, name) for name in ("latent", "particles")],
     *[(VAEConfig, {name: (5, 0)}, name) for name in ("hidden", "channels")],
@@ -121,6 +139,46 @@ REJECTED: list[tuple[type, dict[str, Any], str]] = [
     *[(GANConfig, {name: value}, name) for name in ("dropout", "input_dropout") for value in (-0.1, 1.0)],
     (GANConfig, {"discriminator_learning_rate": -1.0}, "discriminator_learning_rate"),
     (GANConfig, {"generator_loss": "minmax"}, "generator_loss.*minimax"),
+    (SBNConfig, {"layers": ()}, "layers is empty"),
+    *[(SBNConfig, {name: (5, 0)}, name) for name in ("layers", "hidden")],
+    *[(SBNConfig, {name: "nothing"}, name) for name in ("units", "task", "bound")],
+    *[(CategoricalVAEConfig, {"latents": value}, "latents") for value in (0, -1)],
+    *[(CategoricalVAEConfig, {name: (5, 0)}, name) for name in ("encoder_hidden", "decoder_hidden")],
+    *[
+        (CategoricalVAEConfig, {name: "nothing"}, name)
+        for name in ("prior", "activation", "bound", "likelihood", "scale", "mean")
+    ],
+    *[(kind, {"classes": 1}, "classes") for kind in (SBNConfig, CategoricalVAEConfig)],
+    *[
+        (kind, {"kl_warmup": value}, "kl_warmup")
+        for kind in (SBNConfig, CategoricalVAEConfig)
+        for value in (-0.1, float("nan"), float("inf"))
+    ],
+    *[
+        case
+        for kind in (SBNConfig, CategoricalVAEConfig)
+        for case in (
+            (kind, {"estimator": "mupro"}, "no estimator 'mupro'. Did you mean 'muprop'"),
+            (kind, {"estimator": "muprop", "baseline": ("netwrok",)}, "no baseline 'netwrok'. Did you mean 'network'"),
+            (kind, {"estimator": "muprop", "baseline": ("network", "network")}, "baseline names network 2 times"),
+            (kind, {"particles": 0}, "particles"),
+            (kind, {"estimator": "rloo", "normalize": True}, "normalize"),
+            (kind, {"estimator": "rebar", "learn_temperature": True}, "learn_temperature"),
+            *[
+                (kind, {"estimator": estimator, name: value}, name)
+                for estimator, name in (
+                    ("gumbel-softmax", "temperature"), ("gumbel-softmax", "temperature_end"),
+                    ("straight-through", "slope"), ("straight-through", "slope_end"),
+                )
+                for value in (0.0, -0.5, float("nan"), float("inf"))
+            ],
+            *[
+                (kind, {"estimator": estimator, name: value}, name)
+                for estimator, name in (("gumbel-softmax", "temperature_rate"), ("straight-through", "slope_rate"))
+                for value in (-0.5, float("nan"), float("inf"))
+            ],
+        )
+    ],
     *[(TrainingConfig, {name: 0}, name) for name in ("epochs", "batch_size", "learning_rate", "epsilon")],
     *[
         (TrainingConfig, {name: -1}, name)
@@ -154,6 +212,22 @@ WITHOUT_EFFECT: list[tuple[type, dict[str, Any], str]] = [
     (VAEConfig, {"network": "conv", "hidden": (11,)}, "hidden"),
     (GANConfig, {"discriminator_hidden": (), "pieces": 2}, "pieces"),
     (GANConfig, {"discriminator_hidden": (), "dropout": 0.1}, "dropout"),
+    (SBNConfig, {"bound": "iwae", "estimator": "reinforce", "kl_warmup": 1.0}, "kl_warmup"),
+    (SBNConfig, {"task": "structured-prediction", "kl_warmup": 1.0}, "kl_warmup"),
+    (CategoricalVAEConfig, {"bound": "iwae", "kl_warmup": 1.0}, "kl_warmup"),
+    (CategoricalVAEConfig, {"likelihood": "bernoulli", "scale": "shared"}, "scale"),
+    (CategoricalVAEConfig, {"encoder_hidden": (), "decoder_hidden": (), "activation": "silu"}, "activation"),
+    *[
+        (SBNConfig, {"estimator": estimator, name: value, **PARTICLES.get(estimator, {})}, name)
+        for estimator in get_args(EstimatorName)
+        for name, value in OTHERWISE.items()
+        if name not in USED.get(estimator, ())
+    ],
+    (SBNConfig, {**GUMBEL, "temperature_end": 0.3}, "temperature_end"),
+    (SBNConfig, {**GUMBEL, "temperature": 0.5, "temperature_rate": 0.1}, "temperature_rate"),
+    (SBNConfig, {**GUMBEL, "learn_temperature": True, "temperature_rate": 0.1}, "temperature_rate"),
+    (SBNConfig, {"estimator": "straight-through", "slope_end": 3.0}, "slope_end"),
+    (SBNConfig, {"estimator": "straight-through", "slope": 5.0, "slope_rate": 0.1}, "slope_rate"),
     (TrainingConfig, {"schedule": "constant", "final_learning_rate": 1e-4}, "final_learning_rate"),
     (TrainingConfig, {"schedule": "iwae", "final_learning_rate": 1e-4}, "final_learning_rate"),
     (TrainingConfig, {"momentum": 0.5}, "momentum"),
@@ -175,6 +249,33 @@ def test_a_setting_without_effect_is_an_error(kind: type, values: dict[str, Any]
         kind(**values)
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        *[({"estimator": name, "bound": "iwae"}, f"{name} is for a plain expectation.*vimco") for name in OF_EXPECTATIONS],
+        ({"estimator": "rloo", "bound": "iwae", "particles": 2}, "called vimco under the iwae.*--estimator vimco"),
+        ({"estimator": "vimco", "particles": 2}, "called rloo under the elbo.*--estimator rloo"),
+        ({"estimator": "rloo"}, "particles is 1, but rloo compares.*--particles 2"),
+        ({"estimator": "vimco", "bound": "iwae"}, "particles is 1, but vimco compares.*--particles 2"),
+        ({"estimator": "disarm", "classes": 3}, "disarm is for binary.*3 classes.*--classes 2"),
+    ],
+)
+@pytest.mark.parametrize("kind", [SBNConfig, CategoricalVAEConfig])
+def test_an_estimator_that_does_not_suit_the_model_is_an_error(kind: type, values: dict[str, Any], words: str) -> None:
+    with pytest.raises(AncestralError, match=words):
+        kind(**{"classes": 2, **values})
+
+
+@pytest.mark.parametrize("estimator", get_args(EstimatorName))
+def test_every_setting_that_an_estimator_uses_can_be_changed(estimator: str) -> None:
+    for name in USED.get(estimator, ()):
+        besides = {"temperature_end": {"temperature_rate": 0.1}, "slope_end": {"slope_rate": 0.1}}.get(name, {})
+        besides |= {"temperature_rate": {"temperature": 0.9}}.get(name, {})
+        settings: dict[str, Any] = {"estimator": estimator, "classes": 2, name: OTHERWISE[name], **besides}
+        for kind in (SBNConfig, CategoricalVAEConfig):
+            assert getattr(kind(**settings), name) == OTHERWISE[name]
+
+
 def test_the_default_epsilon_of_a_model_is_no_hindrance_to_sgd() -> None:
     for _, training in MODELS.values():
         changed = dataclasses.replace(training, optimizer="sgd", beta1=0.9)
@@ -189,6 +290,6 @@ def test_the_exponential_schedule_needs_an_end_above_zero() -> None:
 def test_every_field_that_can_be_wrong_is_tested() -> None:
     tested = {(kind, name) for kind, values, _ in REJECTED for name in values}
     free = {"device"}  # whether a device is there is known only when training starts
-    for kind in (VAEConfig, GANConfig, TrainingConfig, DataConfig):
+    for kind in (VAEConfig, GANConfig, SBNConfig, CategoricalVAEConfig, TrainingConfig, DataConfig):
         for field in dataclasses.fields(kind):
             assert (kind, field.name) in tested or field.name in free, f"{kind.__name__}.{field.name}"

@@ -90,9 +90,9 @@ def test_a_prior_without_parents_begins_uniform(learned: bool) -> None:
 @pytest.mark.parametrize(
     ("given", "ours"),
     [
-        (OneHotCategorical(logits=LOGITS), OneHot(LOGITS)),
-        (Independent(OneHotCategorical(logits=LOGITS), 1), Independent(OneHot(LOGITS), 1)),
-        (Independent(Bernoulli(logits=LOGITS), 1), IndependentBernoulli(LOGITS, 1)),
+        (OneHotCategorical(logits=LOGITS, validate_args=True), OneHot(LOGITS)),
+        (Independent(OneHotCategorical(logits=LOGITS, validate_args=True), 1), Independent(OneHot(LOGITS), 1)),
+        (Independent(Bernoulli(logits=LOGITS, validate_args=True), 1), IndependentBernoulli(LOGITS, 1)),
     ],
     ids=["one-hot", "several one-hot", "Bernoulli"],
 )

@@ -136,7 +136,8 @@ def test_a_bias_at_right_angles_to_the_gradient_is_found() -> None:
         def term(self, site: Site, cost: Cost) -> Tensor | None:
             term = super().term(site, cost)
             assert term is not None
-            return term + 0.3 * site.distribution.logits[..., 1]  # type: ignore[attr-defined]
+            logits: Tensor = site.distribution.logits  # type: ignore[attr-defined]
+            return term + 0.3 * logits[..., 1]
 
     problem = bits([0.3, 0.4], lambda b: b[..., 0])
     leaning, upright = compare_estimators(problem, {"leaning": Leaning, "upright": LikelihoodRatio}).measured

@@ -9,8 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ancestral import AncestralError, Joint, LatentVariableModel, bernoulli, categorical, linear, mlp, normal
-from ancestral import one_hot, one_hot_bias, standard_normal
+from ancestral import (
+    AncestralError,
+    Joint,
+    LatentVariableModel,
+    bernoulli,
+    categorical,
+    linear,
+    mlp,
+    normal,
+    one_hot,
+    one_hot_bias,
+    standard_normal,
+)
 from ancestral.configs import DataDescription, SBNConfig
 from ancestral.models import sigmoid_belief_net
 from ancestral.models.by_hand import set_by_hand
@@ -155,5 +166,5 @@ def test_an_example_of_many_classes_is_cut_short() -> None:
 
 
 def test_a_variable_that_is_set_twice_is_an_error() -> None:
-    with pytest.raises(AncestralError, match="'y' is set twice.*keep one"):
+    with pytest.raises(AncestralError, match=r"'y' is set twice.*keep one"):
         set_by_hand(everything(), ["y=1", "y=1"], 5)

@@ -29,6 +29,7 @@ def main(words: Sequence[str]) -> int:
     from ancestral.data import named_sets
     from ancestral.data.download import folder_of
     from ancestral.networks.processor import cores, multiplies_bfloat16
+    from ancestral.training.compilation import OLDEST, cpp_compiler
 
     good = True
     print(f"ancestral   {ancestral.__version__}, Python {platform.python_version()} at {sys.executable}")
@@ -41,6 +42,11 @@ def main(words: Sequence[str]) -> int:
     print(f"threads     {threads()}")
     speed = "fast on" if multiplies_bfloat16() else "slower than float32 on"
     print(f"bfloat16    --precision bfloat16 is {speed} this processor")
+    if torch.__version__ < OLDEST:
+        words_ = f"needs PyTorch {OLDEST} or newer"
+    else:
+        words_ = f"compiles with {found}" if (found := cpp_compiler()) else "needs a C++ compiler, and none is found"
+    print(f"compile     --compile {words_}")
     one = torch.ones(3, requires_grad=True)
     (gradient,) = torch.autograd.grad((one * one).sum(), one)
     works = bool((gradient == 2).all())

@@ -6,19 +6,19 @@ import dataclasses
 import shlex
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tyro
 
 from ancestral.cli.arguments import Out, Own, RunArguments, aligned, check_seed, parse, progress_bar, rows
 from ancestral.configs.estimation import EstimatorName
-from ancestral.errors import AncestralError
+from ancestral.errors import AncestralError, nearest
 
 if TYPE_CHECKING:
     from ancestral.evaluation.gradients import EstimatorComparison, Problem
     from ancestral.runs import Run
 
-Name = Literal[EstimatorName, "reparameterized"]
+NAMES: tuple[str, ...] = (*get_args(EstimatorName), "reparameterized")
 TARGET, MEAN, ROWS = 0.499, 0.3, 20
 
 
@@ -32,7 +32,7 @@ class Estimators:
 
     run: tyro.conf.Positional[str | None] = None
     """The run folder, of a model with latent variables."""
-    estimators: tuple[Name, ...] = get_args(Name)
+    estimators: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = NAMES
     """Which to compare."""
     draws: int = 400
     """Gradients drawn of each."""
@@ -66,10 +66,13 @@ class Estimators:
 def main(words: Sequence[str]) -> int:
     arguments = parse(Estimators, "estimators", words)
     check_seed(arguments.seed)
-    if len(set(arguments.estimators)) < max(1, len(arguments.estimators)):
-        raise AncestralError(
-            "estimators names one twice, or none: give each once, for example --estimators muprop nvil."
-        )
+    for name in arguments.estimators:
+        if name not in NAMES:
+            raise AncestralError(f"there is no estimator {name!r}. " + nearest(name, NAMES))
+        if arguments.estimators.count(name) > 1:
+            raise AncestralError(f"estimators names {name} {arguments.estimators.count(name)} times: once is enough.")
+    if not arguments.estimators:
+        raise AncestralError("estimators names none: give some, for example --estimators muprop nvil.")
     for name in ("rows", "particles"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
@@ -88,7 +91,7 @@ def main(words: Sequence[str]) -> int:
     comparisons = []
     with progress_bar() as progress:
         for problem in problems:
-            made = {str(name): partial(by_name, problem, name) for name in arguments.estimators}
+            made = {name: partial(by_name, problem, name) for name in arguments.estimators}
             comparisons.append(
                 compare_estimators(problem, made, arguments.draws, arguments.fit, arguments.seed, progress)
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ancestral.errors import AncestralError, nearest
 
@@ -90,13 +90,13 @@ class EstimatorSettings:
         Raises:
             AncestralError: it names the setting and the flag to turn.
         """
-        if self.estimator not in EstimatorName.__args__:  # type: ignore[attr-defined]
+        if self.estimator not in get_args(EstimatorName):
             raise AncestralError(
-                f"there is no estimator {self.estimator!r}. " + nearest(str(self.estimator), EstimatorName.__args__)  # type: ignore[attr-defined]
+                f"there is no estimator {self.estimator!r}. " + nearest(str(self.estimator), get_args(EstimatorName))
             )
         for word in self.baseline:
-            if word not in BaselineName.__args__:  # type: ignore[attr-defined]
-                raise AncestralError(f"there is no baseline {word!r}. " + nearest(word, BaselineName.__args__))  # type: ignore[attr-defined]
+            if word not in get_args(BaselineName):
+                raise AncestralError(f"there is no baseline {word!r}. " + nearest(word, get_args(BaselineName)))
             if self.baseline.count(word) > 1:
                 raise AncestralError(f"baseline names {word} {self.baseline.count(word)} times: once is enough.")
         if self.particles < 1:

@@ -27,6 +27,9 @@ class SBNConfig(EstimatorSettings):
     """Classes of each unit; 2 makes them binary."""
     hidden: tuple[int, ...] = ()
     """Tanh units of each deterministic layer between one stochastic layer and the next; none: linear."""
+    units: Literal["symmetric", "binary"] = "symmetric"
+    """What a layer sees of a bit: -1 or 1 (symmetric), or 0 or 1 (binary). The models are the same, but around 0 they
+    are learned faster."""
     task: Literal["generation", "structured-prediction"] = "generation"
     """generation: of whole data, with q(h | x) the other way; structured-prediction: of the lower half of an image from
     its upper half, with no q."""
@@ -45,7 +48,11 @@ class SBNConfig(EstimatorSettings):
             raise AncestralError(f"classes is {self.classes}, but a unit has 2 or more: make --classes at least 2.")
         if not 0 <= self.kl_warmup < float("inf"):
             raise AncestralError(f"kl_warmup is {self.kl_warmup}, but it must be 0 or more.")
-        for field, options in (("task", ("generation", "structured-prediction")), ("bound", ("elbo", "iwae"))):
+        for field, options in (
+            ("units", ("symmetric", "binary")),
+            ("task", ("generation", "structured-prediction")),
+            ("bound", ("elbo", "iwae")),
+        ):
             if getattr(self, field) not in options:
                 value = str(getattr(self, field))
                 raise AncestralError(f"there is no {field} {value!r}. " + nearest(value, options))

@@ -30,6 +30,8 @@ GROUPS = 40
 """Means of draws that are kept of such a reference."""
 FITTING_RATE = 0.01
 """Learning rate of Adam for what estimators learn."""
+ROUNDING = 100
+"""Steps of the machine's precision by which the same gradient, computed in another order, may differ."""
 BIASED = 4.0
 """Standard errors above which a bias is taken for one."""
 
@@ -321,7 +323,7 @@ def _measure(
             across.append(gradient @ away)
     off = torch.stack(across)
     there, error = reference.along(away)
-    rounding = torch.finfo(mean.dtype).eps * float(mean.norm())
+    rounding = ROUNDING * torch.finfo(mean.dtype).eps * float(mean.norm())
     return Measured(
         name,
         unbiased=all(getattr(one, "unbiased", False) for one in several),

@@ -23,7 +23,7 @@ is minimized, in nats per datapoint. The α here, which does not change with the
 by N: its experiments have 0.1.
 
 Source: Kingma, Rezende, Mohamed and Welling (2014), Semi-supervised learning with deep generative models, eq. 6 to 9;
-Jang, Gu and Poole (2017), section 3.1, for relaxed labels.
+Jang, Gu and Poole (2017), section 4.3, for labels that are drawn by Gumbel-Softmax.
 """
 
 from __future__ import annotations

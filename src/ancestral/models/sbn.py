@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ancestral.configs import DataDescription, SBNConfig
 from ancestral.core import Estimator, Joint
@@ -62,10 +62,30 @@ def chain(config: SBNConfig, shapes: Mapping[str, Shape]) -> dict[str, Condition
     """Each variable but the first given the one before it."""
     conditionals: dict[str, Conditional] = {}
     for (parent, inward), (name, event) in pairwise(shapes.items()):
-        network = mlp(inward, *config.hidden, event)
-        one_hot_units = len(event) == 2  # images have three dimensions, and rows of a table one
-        conditionals[f"{name} | {parent}"] = one_hot(network, 1) if one_hot_units else bernoulli(network, len(event))
+        network: nn.Module = mlp(inward, *config.hidden, event)
+        if config.units == "symmetric":
+            network = Symmetric(network, inward[1] if is_one_hot(inward) else 2)
+        conditionals[f"{name} | {parent}"] = (
+            one_hot(network, 1) if is_one_hot(event) else bernoulli(network, len(event))
+        )
     return conditionals
+
+
+def is_one_hot(shape: Shape) -> bool:
+    """Whether a value of that shape holds one-hot vectors: images have three dimensions, and rows of a table one."""
+    return len(shape) == 2
+
+
+class Symmetric(nn.Module):
+    """A network that sees 2 (z - 1/K) of units with K classes, -1 or 1 of bits (Maddison et al., 2017, section 5)."""
+
+    def __init__(self, network: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.network, self.classes = network, classes
+
+    def forward(self, z: Tensor) -> Tensor:
+        output: Tensor = self.network(2 * z - 2 / self.classes)
+        return output
 
 
 def estimators(config: SBNConfig, shapes: Mapping[str, Shape]) -> dict[str, Estimator]:

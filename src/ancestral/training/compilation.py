@@ -17,8 +17,8 @@ from ancestral.errors import AncestralError
 from ancestral.models.contract import Batch, Player, Scalars
 
 Gradients = Callable[[Batch, bool], Scalars]
-"""Leaves the gradients of a batch in a player's parameters, as ``backward()`` does, and returns the scalars of its loss.
-The second argument says whether matrix products are of bfloat16."""
+"""Leaves the gradients of a batch in a player's parameters, as ``backward()`` does; returns the scalars of its loss. The
+second argument says whether matrix products are of bfloat16."""
 
 OLDEST = "2.13"
 """The first PyTorch that compiles a loss together with its gradients."""
@@ -26,8 +26,8 @@ FIXED = {
     "BUILTIN_MATCH", "CLASS_MATCH", "CLOSURE_MATCH", "DUPLICATE_INPUT", "EMPTY_NN_MODULE_HOOKS_DICT", "FUNCTION_MATCH",
     "MODULE_MATCH", "NOT_PRESENT_IN_GENERIC_DICT", "TYPE_MATCH",
 }  # fmt: skip
-"""What a program takes for granted: functions, classes, and which parameters are the same. To look at every step whether
-they have changed costs a twentieth of a small step. The values of attributes are looked at."""
+"""What a program takes for granted: functions, classes, and which parameters are the same. To look whether they have
+changed would cost a small step some of its time. At the values of attributes it looks."""
 
 
 def cpp_compiler() -> str | None:
@@ -71,7 +71,7 @@ def compiled(player: Player, device: str) -> Gradients:
     run = torch.compile(
         program,
         fullgraph=True,
-        dynamic=False,  # or what else the process has compiled would change the program, and the last bits
+        dynamic=False,
         isolate_recompiles=True,  # every player has a program of its own
         options={"fallback_random": True, "guard_filter_fn": _may_change, "size_asserts": False},
     )
@@ -83,8 +83,8 @@ def compiled(player: Player, device: str) -> Gradients:
             scalars, found = run(batch.x, batch.y, epoch, half)
         except torch._dynamo.exc.FailOnRecompileLimitHit:
             raise AncestralError(
-                f"the loss of the {player.name} was compiled anew {torch._dynamo.config.recompile_limit} times: a number "
-                "that it reads changes from step to step. Keep it in a tensor, or train without --compile."
+                f"the loss of the {player.name} can't be compiled: it reads a number that changes from step to step, and "
+                "each would need a program of its own. Keep the number in a tensor, or train without --compile."
             ) from None
         except torch._dynamo.exc.TorchDynamoException as error:
             why = " ".join(str(error).split("Hint:")[0].split("\n\n")[0].split())
@@ -93,7 +93,7 @@ def compiled(player: Player, device: str) -> Gradients:
             ) from error
         places = set()
         for parameter, gradient in zip(parameters, found, strict=True):
-            if gradient is not None:  # one tensor may be the gradient of two parameters, and clipping changes it in place
+            if gradient is not None:  # one tensor may be that of two parameters, and clipping changes it in place
                 parameter.grad = gradient.clone() if gradient.data_ptr() in places else gradient
                 places.add(gradient.data_ptr())
         return scalars
@@ -104,6 +104,7 @@ def compiled(player: Player, device: str) -> Gradients:
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
     """Where :func:`compiled` functions are called: lets them be compiled with their gradients."""
+    torch.compiler.reset()  # what else the process has compiled would change the last bits
     with warnings.catch_warnings(), torch._dynamo.config.patch(trace_autograd_ops=True):
         warnings.filterwarnings("ignore", ".*is deprecated", DeprecationWarning)  # torch's own, about torch's own
         yield

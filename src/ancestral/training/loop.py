@@ -145,7 +145,8 @@ class Training:
         self.compiled: dict[str, Gradients] = {}
         self.best_weights: dict[str, Tensor] | None = None
         self.progress = Progress()
-        self.whole_batch = min(config.batch_size, len(dataset.train))
+        added = dataset.config.labels_per_batch if dataset.config.labels else 0
+        self.whole_batch = min(config.batch_size, len(dataset.train)) + added
         self.steps_per_epoch = math.ceil(len(dataset.train) / config.batch_size)
         self.total = self.steps_per_epoch * config.epochs
         self.log_every = max(1, min(self.steps_per_epoch, self.total // 500))
