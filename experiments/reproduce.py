@@ -46,7 +46,7 @@ IWAE_SCHEDULE = {"batch_size": 20, "schedule": "iwae", "learning_rate": 1e-3, "e
 
 SEMI_SUPERVISED = {
     "model": "m2", "data": "mnist", "labels": 100, "validation": 1 / 6, "binarization": "dynamic",
-    "network": "conv", "channels": (16, 32, 64), "hidden": (256,), "latent": 50, "alpha": 1.0, "labels_per_batch": 10,
+    "network": "conv", "channels": (16, 32, 64), "hidden": (256,), "latent": 50, "alpha": 1.0, "labels_per_batch": 50,
     "batch_size": 100, "learning_rate": 1e-3, "schedule": "cosine", "epochs": 60,
 }  # fmt: skip
 ANNEALED = {"temperature": 1.0, "temperature_rate": 0.015, "temperature_end": 0.5}  # 3e-5 an update, of which 500

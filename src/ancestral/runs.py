@@ -23,6 +23,7 @@ from torch import nn
 import ancestral.data
 from ancestral.configs import MODELS, DataConfig, DataDescription, ModelConfig, TrainingConfig
 from ancestral.data import Dataset, named_sets
+from ancestral.distributions.support import MAXIMAL_SUPPORT
 from ancestral.errors import AncestralError, memory_ran_out, nearest
 from ancestral.evaluation import Figure, accuracy, active_units, evaluate
 from ancestral.models import BUILDERS, LatentVariableModel
@@ -115,7 +116,8 @@ def train(
     """Train a model and return its run.
 
     Args:
-        model: a name (``"vae"``, ``"gan"``), or a model of your own, such as a ``LatentVariableModel``.
+        model: a name (``"vae"``, ``"gan"``, ``"sbn"``, ...: :data:`ancestral.configs.MODELS`), or a model of your own,
+            such as a ``LatentVariableModel``.
         data: the name of a set, the path of your own file or folder, or a ``Dataset``.
         out: the run folder; by default a new one under ``runs/``.
         reporter: hears of the progress; by default nobody does.
@@ -388,13 +390,20 @@ def _check_memory(config: Mapping[str, Any], data: Dataset, training: TrainingCo
     if config["model"] == OWN:
         return
     settings = config["settings"]
-    particles, latent = settings.get("particles", 1), settings.get("latent", 0)
+    variables, classes = sum(settings.get("layers", ())) + settings.get("latents", 0), settings.get("classes", 1)
+    latent = settings.get("latent", 0) + variables * classes
+    particles, values = settings.get("particles", 1), 1
+    enumerated = settings.get("estimator") == "enumerate" and 0 < variables < math.log2(MAXIMAL_SUPPORT)
+    if enumerated:  # more are refused when they are drawn
+        values = min(classes**variables, MAXIMAL_SUPPORT)
     rows = min(training.batch_size, len(data.train))
-    needed = 4 * rows * particles * (math.prod(data.description.shape) + latent)
+    needed = 4 * rows * particles * values * (math.prod(data.description.shape) + latent)
     if choose_device(training.device) == "cpu" and needed > memory_bytes():
+        each = f" and {values:,} values of the latent variables" if enumerated else ""
         raise AncestralError(
-            f"an update of {rows:,} rows with {particles:,} particles needs more than {needed:,} bytes, but this "
-            f"machine has {memory_bytes():,}. Lower --particles, or --batch-size."
+            f"an update of {rows:,} rows with {particles:,} particles{each} needs more than {needed:,} bytes, but this "
+            f"machine has {memory_bytes():,}. Lower --particles, or --batch-size"
+            + (", or use another --estimator." if enumerated else ".")
         )
 
 

@@ -40,7 +40,10 @@ def test_version_is_that_of_the_package(command: Any) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_field_of_every_config_is_a_flag_with_help_and_its_default(command: Any, name: str) -> None:
+def test_every_field_of_every_config_is_a_flag_with_help_and_its_default(
+    command: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # wider, long pages have two columns
     ended = command("train", name, "--help")
     assert ended.status == 0
     flags = help_of_flags(ended.out)
@@ -71,7 +74,7 @@ def test_own_models_have_the_flags_of_data_and_training_alone(command: Any) -> N
 
 
 def test_help_imports_no_torch() -> None:
-    pages = [[], ["train"], ["train", "vae"], ["train", "gan"], ["train", "mine.py:model"]]
+    pages = [[], ["train"], *(["train", name] for name in MODELS), ["train", "mine.py:model"]]
     pages += [[verb] for verb in VERBS if verb != "train"]
     code = f"""
 import sys
@@ -113,6 +116,7 @@ def test_train_without_a_model_shows_how_and_fails(command: Any) -> None:
         (["train", "vae", "digits", "--binarization", "statik"], "static"),
         (["train", "gan", "digits", "--generator-loss", "minmax"], "minimax"),
         (["train", "vae", "digits", "--precision", "bfloat"], "bfloat16"),
+        (["train", "sbn", "digits", "--estimator", "gumble-softmax"], "gumbel-softmax"),
         (["sample", "run", "--numbr", "3"], "--number"),
         (["sample", "run", "--checkpoint", "bets"], "best"),
         (["reconstruct", "run", "--split", "tset"], "test"),
@@ -142,6 +146,7 @@ def test_a_wrong_word_is_answered_with_the_nearest(command: Any, words: list[str
         (["train", "vae"], "DATA"),
         (["sample"], "RUN"),
         (["train", "vae", "digits", "--trackers", "tensorbord"], "tensorboard"),
+        (["train", "sbn", "digits", "--baseline", "netwrk"], "moving-average,network"),
     ],
 )
 def test_a_missing_or_malformed_word_is_named(command: Any, words: list[str], seen: str) -> None:

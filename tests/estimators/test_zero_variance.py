@@ -144,6 +144,21 @@ def test_a_divergence_in_closed_form_stays_in_the_signal_of_what_it_depends_on(m
 
 
 @pytest.mark.parametrize("make", [lambda: LikelihoodRatio(None), MuProp])
+def test_a_divergence_in_closed_form_depends_on_the_parents_that_only_p_has(make: Make) -> None:
+    m, given = Layers("binary", 2), data(2)
+    above = nn.Parameter(torch.tensor([[0.3, -0.9]] * 4, dtype=torch.float64))
+    q = Joint(
+        {"h2 | x": lambda x: Independent(bit(x @ above), 1), "h1 | x": m.q.conditionals["h1"]},
+    )
+    assert q.variables == ("h2", "h1")
+    value = forced(m.p, q, given, {name: make() for name in m.names}, analytic_kl=["h1"])
+    wanted = exact(m.p, q, given)
+    slopes = [torch.autograd.grad(each.sum(), above, retain_graph=True)[0] for each in (value, wanted)]
+    torch.testing.assert_close(*slopes, atol=1e-10, rtol=1e-10)
+    assert_same_gradients(value, wanted, m)
+
+
+@pytest.mark.parametrize("make", [lambda: LikelihoodRatio(None), MuProp])
 def test_two_layers_are_those_summed_by_hand(two_layers: Any, make: Make) -> None:
     given = {"x": data(2)["x"]}
     value = forced(two_layers.p, two_layers.q, given, {"h1": make(), "h2": make()})

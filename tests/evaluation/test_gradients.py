@@ -240,6 +240,7 @@ def test_the_half_of_a_drawn_reference_that_finds_a_direction_is_not_the_one_tha
         (lambda: one_bernoulli(mean=math.nan), "mean is nan"),
         (lambda: one_bernoulli(target=math.inf), "target is inf"),
         (lambda: by_name(one_bernoulli(), "mu-prop"), "Did you mean 'muprop'"),
+        (lambda: by_name(one_bernoulli(), "nvil"), "has no parents"),
         (
             lambda: compare_estimators(
                 bound_of(LatentVariableModel(Joint({"z": standard_normal(2), "x | z": bernoulli(linear(2, 3))}),

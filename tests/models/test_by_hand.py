@@ -103,6 +103,8 @@ def test_ten_classes_or_fewer_can_be_written_as_digits() -> None:
     for word in ("h1=309", "h1=3,0,9"):
         value = set_by_hand(model, [word], 5)["h1"]
         assert value.argmax(-1).tolist() == [[3, 0, 9]] * 5
+    with pytest.raises(AncestralError, match="h1=3,1 has 2 of the 3 classes"):  # as long as three digits
+        set_by_hand(model, ["h1=3,1"], 5)
 
 
 def test_several_variables_are_set_together_and_the_others_are_drawn() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -111,6 +112,26 @@ def test_transforms_and_double_precision_and_half_precision_are_left_to_torch() 
 def test_wrong_sizes_are_torchs_own_error() -> None:
     with pytest.raises(RuntimeError, match=r"shape|size"):
         Linear(23, 17)(torch.randn(131, 19))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+def test_a_compiled_layer_multiplies_by_the_same_library(product: str) -> None:
+    torch.manual_seed(4)
+    layer, x, programs = Linear(23, 17), torch.randn(131, 23), []
+
+    def backend(program: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        programs.append(program.print_readable(print_output=False))
+        return program.forward
+
+    def loss(x: Tensor) -> Tensor:
+        result: Tensor = layer(x).sin().sum()
+        return result
+
+    torch.compiler.reset()
+    compiled = torch.compile(loss, fullgraph=True, backend=backend)
+    gradients = [torch.autograd.grad(function(x), list(layer.parameters())) for function in (loss, compiled)]
+    assert all(close(mine, theirs) for mine, theirs in zip(*gradients, strict=True))
+    assert ("ancestral.product" in programs[0]) == (product == "oneDNN")
 
 
 def test_small_products_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ class CategoricalVAEConfig(EstimatorSettings, LikelihoodSettings):
     """Units of each hidden layer of the encoder q(z | x)."""
     decoder_hidden: tuple[int, ...] = (200, 200)
     """Units of each hidden layer of the decoder p(x | z)."""
-    activation: Literal["tanh", "relu", "leaky-relu", "softplus", "silu"] = "relu"
+    activation: Literal["tanh", "relu", "leaky-relu", "softplus", "silu"] = "tanh"
     """Between the layers."""
     bound: Literal["elbo", "iwae"] = "elbo"
     """What is maximised."""
@@ -56,10 +56,10 @@ class CategoricalVAEConfig(EstimatorSettings, LikelihoodSettings):
             raise AncestralError(
                 f"kl_warmup is {self.kl_warmup}, which has no effect with the iwae bound: use --bound elbo."
             )
-        if not (self.encoder_hidden or self.decoder_hidden) and self.activation != "relu":
+        if not (self.encoder_hidden or self.decoder_hidden) and self.activation != "tanh":
             raise AncestralError("activation has no effect without hidden layers: leave it out, or give some.")
         self.check_likelihood()
         self.check_estimator(self.bound, self.classes)
 
 
-TRAINING = TrainingConfig(learning_rate=1e-3)
+TRAINING = TrainingConfig(learning_rate=3e-3)

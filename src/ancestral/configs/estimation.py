@@ -55,8 +55,8 @@ class EstimatorSettings:
     """
 
     estimator: EstimatorName = "gumbel-softmax"
-    """How the gradient passes the discrete variables. rloo and vimco compare particles (elbo, iwae); reinforce has no
-    baseline but those of --baseline; nvil is reinforce with both baselines, normalized."""
+    """How the gradient passes the discrete variables; `ancestral list estimators` says what each is. rloo and vimco
+    compare particles (elbo, iwae); nvil is reinforce with both baselines, normalized."""
     particles: int = 1
     """Draws of the latent variables per datapoint."""
     baseline: tuple[BaselineName, ...] = ()

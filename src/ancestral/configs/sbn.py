@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from ancestral.configs.data import DataConfig, DataDescription
-from ancestral.configs.estimation import EstimatorName, EstimatorSettings
+from ancestral.configs.estimation import EstimatorSettings
 from ancestral.configs.likelihood import as_bits
 from ancestral.configs.training import TrainingConfig
 from ancestral.errors import AncestralError, nearest
@@ -18,9 +18,6 @@ class SBNConfig(EstimatorSettings):
 
     validates: ClassVar[bool] = True
 
-    estimator: EstimatorName = "muprop"
-    """How the gradient passes the units. rloo and vimco compare particles (elbo, iwae); reinforce has no baseline but
-    those of --baseline; nvil is reinforce with both baselines, normalized."""
     layers: tuple[int, ...] = (200, 200)
     """Units of each stochastic layer; the first is next to the data."""
     classes: int = 2
@@ -77,4 +74,4 @@ class SBNConfig(EstimatorSettings):
         return self, as_bits(data, raw, usual_binarization)
 
 
-TRAINING = TrainingConfig(learning_rate=1e-3)
+TRAINING = TrainingConfig(learning_rate=3e-3)

@@ -70,7 +70,8 @@ def _value(name: str, text: str, distribution: Distribution) -> Tensor:
 
 def _classes(name: str, text: str, count: int, classes: int) -> list[int]:
     """One class for each variable: numbers between commas, or digits one after the other."""
-    parts = list(text) if count > 1 and classes <= 10 and len(text) == count else text.split(",")
+    digits = count > 1 and classes <= 10 and len(text) == count and "," not in text
+    parts = list(text) if digits else text.split(",")
     numbers = [_number(name, part, classes, "class") for part in parts]
     if len(numbers) != count:
         example = ",".join("0" for _ in range(min(count, MOST_SHOWN))) + (",..." if count > MOST_SHOWN else "")

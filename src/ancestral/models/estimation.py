@@ -9,7 +9,7 @@ from torch import nn
 
 from ancestral.configs import EstimatorSettings
 from ancestral.core import Estimator
-from ancestral.errors import AncestralError, nearest
+from ancestral.errors import AncestralError, EstimatorError, nearest
 from ancestral.estimators import (
     DARN,
     REBAR,
@@ -111,7 +111,16 @@ def _baselines(settings: EstimatorSettings, parents: Sequence[Shape]) -> list[Ba
 
 
 def _baseline_network(parents: Sequence[Shape]) -> nn.Module:
-    """From the parents, to one number."""
+    """From the parents, to one number.
+
+    Raises:
+        EstimatorError: there are none.
+    """
+    if not parents:
+        raise EstimatorError(
+            "a baseline that is a network sees what the variable is drawn from, but this one has no parents. Use the "
+            "moving average instead: reinforce with --baseline moving-average."
+        )
     first = parents[0] if len(parents) == 1 else sum(math.prod(shape) for shape in parents)
     return mlp(first, BASELINE_UNITS, 1)
 

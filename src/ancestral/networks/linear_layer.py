@@ -65,12 +65,12 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 # Under a name of its own torch.compile calls it as it is: oneDNN's it would rewrite, for weights that never change.
-_operators = torch.library.Library("ancestral", "DEF")
-_operators.define("product(Tensor a, Tensor b, Tensor? bias) -> Tensor")
-_operators.impl("product", _product, "CPU")
+_operators = torch.library.Library("ancestral", "DEF")  # type: ignore[no-untyped-call]
+_operators.define("product(Tensor a, Tensor b, Tensor? bias) -> Tensor")  # type: ignore[no-untyped-call]
+_operators.impl("product", _product, "CPU")  # type: ignore[no-untyped-call]
 
 
-@torch.library.register_fake("ancestral::product", lib=_operators)
+@torch.library.register_fake("ancestral::product", lib=_operators)  # type: ignore[untyped-decorator]
 def _shape_of_product(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
     return a.new_empty((*a.shape[:-1], b.shape[0]))
 

@@ -188,7 +188,7 @@ def _sum(terms: Sequence[Term]) -> Tensor:
     first, *others = terms
     total = first.value if first.weight == 1 else first.weight * first.value
     for term in others:
-        if torch.compiler.is_compiling():  # which takes alpha for a constant, and would compile anew whenever it changes
+        if torch.compiler.is_compiling():  # which takes alpha for a constant of the program, and weights may change
             total = total + term.weight * term.value
         else:
             total = torch.add(total, term.value, alpha=term.weight)

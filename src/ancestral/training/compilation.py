@@ -17,8 +17,8 @@ from ancestral.errors import AncestralError
 from ancestral.models.contract import Batch, Player, Scalars
 
 Gradients = Callable[[Batch, bool], Scalars]
-"""Leaves the gradients of a batch in a player's parameters, as ``backward()`` does; returns the scalars of its loss. The
-second argument says whether matrix products are of bfloat16."""
+"""Leaves the gradients of a batch in a player's parameters, as ``backward()`` does; returns the scalars of its loss.
+The second argument says whether matrix products are of bfloat16."""
 
 OLDEST = "2.13"
 """The first PyTorch that compiles a loss together with its gradients."""
@@ -31,9 +31,13 @@ changed would cost a small step some of its time. At the values of attributes it
 
 
 def cpp_compiler() -> str | None:
-    """The C++ compiler with which PyTorch compiles for the CPU; None where there is none."""
+    """The C++ compiler with which PyTorch compiles for the CPU; None where it is not there."""
+    return shutil.which(_cpp_compiler())
+
+
+def _cpp_compiler() -> str:
     usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
-    return shutil.which(os.environ.get("CXX", usual))
+    return os.environ.get("CXX", usual)
 
 
 def compiled(player: Player, device: str) -> Gradients:
@@ -53,8 +57,8 @@ def compiled(player: Player, device: str) -> Gradients:
         )
     if device.startswith("cpu") and cpp_compiler() is None:
         raise AncestralError(
-            f"compile needs a C++ compiler, and {os.environ.get('CXX', 'none')} is found. Install one (on Debian and "
-            "Ubuntu: apt install g++), name yours in the environment variable CXX, or train without --compile."
+            f"compile needs a C++ compiler, but {_cpp_compiler()} is not found. Install one (on Debian and Ubuntu: apt "
+            "install g++), name yours in the environment variable CXX, or train without --compile."
         )
     kind = device.split(":")[0]
     parameters = [parameter for parameter in player.parameters if parameter.requires_grad]
@@ -68,23 +72,21 @@ def compiled(player: Player, device: str) -> Gradients:
             [None if gradient is None else gradient.contiguous() for gradient in gradients],
         )
 
-    run = torch.compile(
-        program,
-        fullgraph=True,
-        dynamic=False,
-        isolate_recompiles=True,  # every player has a program of its own
-        options={"fallback_random": True, "guard_filter_fn": _may_change, "size_asserts": False},
-    )
+    settings: dict[str, Any] = {"fullgraph": True, "dynamic": False}
+    settings["isolate_recompiles"] = True  # every player has a program of its own
+    settings["options"] = {"fallback_random": True, "guard_filter_fn": _may_change, "size_asserts": False}
+    run = torch.compile(program, **settings)
 
     def gradients(batch: Batch, half: bool) -> Scalars:
         # A tensor, since a number would be a constant of the program.
         epoch = torch.tensor(batch.epoch, dtype=torch.float64)
         try:
+            scalars: Scalars
             scalars, found = run(batch.x, batch.y, epoch, half)
         except torch._dynamo.exc.FailOnRecompileLimitHit:
             raise AncestralError(
-                f"the loss of the {player.name} can't be compiled: it reads a number that changes from step to step, and "
-                "each would need a program of its own. Keep the number in a tensor, or train without --compile."
+                f"the loss of the {player.name} can't be compiled: it reads a number that changes from step to step, "
+                "and each would need a program of its own. Keep it in a tensor, or train without --compile."
             ) from None
         except torch._dynamo.exc.TorchDynamoException as error:
             why = " ".join(str(error).split("Hint:")[0].split("\n\n")[0].split())
@@ -104,9 +106,9 @@ def compiled(player: Player, device: str) -> Gradients:
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
     """Where :func:`compiled` functions are called: lets them be compiled with their gradients."""
-    torch.compiler.reset()  # what else the process has compiled would change the last bits
+    pass  # what else the process has compiled would change the last bits
     with warnings.catch_warnings(), torch._dynamo.config.patch(trace_autograd_ops=True):
-        warnings.filterwarnings("ignore", ".*is deprecated", DeprecationWarning)  # torch's own, about torch's own
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the compiler, about torch itself
         yield
 
 
