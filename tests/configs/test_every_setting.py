@@ -167,6 +167,7 @@ M2: dict[str, Case] = {
     "scale": ("shared", {"likelihood": "normal"}, weights),
     "mean": ("sigmoid", {"likelihood": "normal"}, weights),
     "alpha": (0.7, {}, weights),
+    "dropout": (0.3, {}, weights),
     **ESTIMATION,
     "estimator": ("gumbel-softmax", {}, weights),
 }

@@ -79,6 +79,8 @@ def test_drawn_from_p_itself_a_layer_sees_the_data_that_depend_on_it() -> None:
     probed, terms = probe(p, p, given)
     torch.testing.assert_close(probed.costs["h1"].particles, log_q(terms, "x"))
     torch.testing.assert_close(probed.costs["h2"].particles, log_q(terms, "x") + log_q(terms, "y"))
+    assert terms.kl == {}
+    torch.testing.assert_close(terms.elbo.detach(), terms.log_likelihood)
 
 
 def test_independent_variables_do_not_answer_for_each_other() -> None:

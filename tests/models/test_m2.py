@@ -260,6 +260,17 @@ def test_the_classifier_gives_the_probabilities_of_the_classes() -> None:
     torch.testing.assert_close(encoded["y"], found)
 
 
+def test_units_are_dropped_in_training_alone() -> None:
+    model = small(dropout=0.5)
+    x = rows()
+    assert not torch.equal(model.classify(x), model.classify(x))
+    model.eval()
+    assert torch.equal(model.classify(x), model.classify(x))
+    network = model.q.networks["y"].network
+    hidden = network.activation(network.networks[0](x))
+    torch.testing.assert_close(model.classify(x), torch.softmax(network.output[1](hidden), -1))
+
+
 def test_a_class_that_is_given_is_the_one_that_is_drawn() -> None:
     model = small()
     model.p.networks["x"].network.networks[0].layers[0].weight.data[:, 1] = 50.0  # the units of class 1 are far up
@@ -304,6 +315,7 @@ def test_the_sum_over_classes_and_many_particles_is_the_probability_of_the_data(
     [
         ({"alpha": -0.1}, "alpha is -0.1"),
         ({"alpha": math.inf}, "alpha is inf"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
         ({"latent": 0}, "latent is 0"),
         ({"hidden": ()}, "hidden is ()"),
         ({"hidden": (5, 0)}, "hidden is"),

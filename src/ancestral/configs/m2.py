@@ -36,6 +36,8 @@ class M2Config(EstimatorSettings, LikelihoodSettings):
     """Channels of each convolution of q, and of p(x | y, z) in reverse (conv)."""
     activation: Literal["tanh", "relu", "leaky-relu", "softplus", "silu"] = "relu"
     """Between the layers."""
+    dropout: float = 0.0
+    """Part of the last hidden units of q(y | x) dropped in training: of few labels, a classifier is soon too sure."""
 
     def __post_init__(self) -> None:
         self.check_estimator("elbo")
@@ -46,6 +48,8 @@ class M2Config(EstimatorSettings, LikelihoodSettings):
                 raise AncestralError(f"{name} is {getattr(self, name)}, but sizes are 1 or more.")
         if not 0 <= self.alpha < float("inf"):
             raise AncestralError(f"alpha is {self.alpha}, but it must be 0 or more.")
+        if not 0 <= self.dropout < 1:
+            raise AncestralError(f"dropout is {self.dropout}, but it must be at least 0 and below 1.")
         for field, options in (
             ("network", ("mlp", "conv")),
             ("activation", ("tanh", "relu", "leaky-relu", "softplus", "silu")),

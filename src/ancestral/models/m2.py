@@ -158,9 +158,12 @@ def semi_supervised_vae(config: M2Config, data: DataDescription) -> SemiSupervis
             "x | y, z": likelihood(config, data, decoder),
         }
     )
+    classifier: nn.Module = linear(width, classes)
+    if config.dropout:
+        classifier = nn.Sequential(nn.Dropout(config.dropout), classifier)
     q = Joint(
         {
-            "y | x": one_hot(Joined([_from_data(config, data)], named, linear(width, classes))),
+            "y | x": one_hot(Joined([_from_data(config, data)], named, classifier)),
             "z | x, y": normal(
                 Joined([_from_data(config, data), linear(classes, width)], named, linear(width, 2 * config.latent))
             ),

@@ -106,7 +106,7 @@ def compiled(player: Player, device: str) -> Gradients:
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
     """Where :func:`compiled` functions are called: lets them be compiled with their gradients."""
-    pass  # what else the process has compiled would change the last bits
+    torch.compiler.reset()  # what else the process has compiled would change the last bits
     with warnings.catch_warnings(), torch._dynamo.config.patch(trace_autograd_ops=True):
         warnings.simplefilter("ignore", DeprecationWarning)  # of the compiler, about torch itself
         yield
