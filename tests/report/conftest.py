@@ -14,7 +14,9 @@ import torch
 
 import ancestral
 from ancestral import Enumerate, Joint, LatentVariableModel, bernoulli, bernoulli_bias, mlp, normal, standard_normal
-from ancestral.report import write_comparison, write_report
+from ancestral.estimators import MuProp, Reparameterized
+from ancestral.evaluation.gradients import compare_estimators, two_layers
+from ancestral.report import write_comparison, write_estimators, write_report
 
 HOSTILE = '<script>alert("x")</script>'
 """A name that would run, were it not escaped."""
@@ -84,7 +86,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 @pytest.fixture(scope="session")
 def pages(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The report of each run, and a ``comparison`` of some."""
+    """The report of each run, a ``comparison`` of some, and one of ``estimators``."""
     place = tmp_path_factory.mktemp("pages")
     quick: dict[str, Any] = {"particles": 3, "limit": 17}
     made = {
@@ -95,4 +97,6 @@ def pages(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     }
     compared = [runs.flat, runs.deep, runs.gan, runs.table]
     made["comparison"] = write_comparison(compared, place / "comparison.html", **quick).path
+    toy = compare_estimators(two_layers(), {"muprop": MuProp, "reparameterized": Reparameterized}, draws=7)
+    made["estimators"], _ = write_estimators([toy], place / "estimators.html", 0.4, 0.3, {"seed": 3}, "ancestral list")
     return made

@@ -57,7 +57,7 @@ def watch(browser: Browser) -> Iterator[Any]:
         context.close()
 
 
-@pytest.mark.parametrize("kind", ["own", "gan", "table", "unfinished", "comparison"])
+@pytest.mark.parametrize("kind", ["own", "gan", "table", "unfinished", "comparison", "estimators"])
 def test_a_page_is_silent_alone_and_fits_every_width(watch: Any, pages: dict[str, Path], kind: str) -> None:
     watched = watch(pages[kind])
     for width in (360, 800, 1600):

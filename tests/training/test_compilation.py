@@ -107,6 +107,11 @@ class Odd(nn.Module):
         loss = self.loss(batch)["loss"]
         return {"loss": loss if loss > 1 else -loss}
 
+    def selected(self, batch: Batch) -> Scalars:
+        assert batch.y is not None
+        rows = batch.x[batch.y >= 0]
+        return {"loss": self.loss(Batch(rows))["loss"] if len(rows) > 2 else self.loss(batch)["loss"]}
+
     def player(self, loss: Any) -> Player:
         return Player("odd one", list(self.parameters()), loss)
 
@@ -136,6 +141,13 @@ def test_gradients_are_those_of_backward_each_with_memory_of_its_own() -> None:
 
 
 @needs_compiler
+def test_a_loss_that_counts_the_rows_it_selects_is_told_that_it_can_not_be_compiled() -> None:
+    model, labels = Odd(), torch.tensor([-1, 0, 1])
+    seen = Batch(batch().x[:3], labels[: len(batch().x[:3])])
+    with compiling(), pytest.raises(AncestralError, match=r"can't be compiled: .*Train without --compile"):
+        compiled(model.player(model.selected), "cpu")(seen, False)
+
+
 def test_a_loss_that_looks_at_its_own_value_is_told_that_it_can_not_be_compiled() -> None:
     model = Odd()
     with (

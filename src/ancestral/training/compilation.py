@@ -88,7 +88,9 @@ def compiled(player: Player, device: str) -> Gradients:
                 f"the loss of the {player.name} can't be compiled: it reads a number that changes from step to step, "
                 "and each would need a program of its own. Keep it in a tensor, or train without --compile."
             ) from None
-        except torch._dynamo.exc.TorchDynamoException as error:
+        except Exception as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor", "torch.fx")):
+                raise
             why = " ".join(str(error).split("Hint:")[0].split("\n\n")[0].split())
             raise AncestralError(
                 f"the loss of the {player.name} can't be compiled: {why[:500]} Train without --compile."
