@@ -80,6 +80,8 @@ if TYPE_CHECKING:
     from ancestral.models import (
         GAN as GAN,
         LatentVariableModel as LatentVariableModel,
+        categorical_variational_autoencoder as categorical_variational_autoencoder,
+        sigmoid_belief_net as sigmoid_belief_net,
         variational_autoencoder as variational_autoencoder,
     )
     from ancestral.networks import linear as linear, mlp as mlp
@@ -135,6 +137,8 @@ _HOME = {
     "mlp": "ancestral.networks",
     "GAN": "ancestral.models",
     "LatentVariableModel": "ancestral.models",
+    "categorical_variational_autoencoder": "ancestral.models",
+    "sigmoid_belief_net": "ancestral.models",
     "variational_autoencoder": "ancestral.models",
     "Run": "ancestral.runs",
     "fit": "ancestral.runs",

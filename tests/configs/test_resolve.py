@@ -196,7 +196,8 @@ REJECTED: list[tuple[type, dict[str, Any], str]] = [
     (TrainingConfig, {"trackers": ("nothing",)}, "tracker"),
     *[(DataConfig, {name: "nothing"}, name) for name in ("binarization", "dequantize")],
     *[(DataConfig, {name: value}, name) for name in ("validation", "test") for value in (-0.1, 1.0)],
-    *[(DataConfig, {name: -1}, name) for name in ("split_seed", "train_limit")],
+    *[(DataConfig, {name: -1}, name) for name in ("split_seed", "train_limit", "labels")],
+    *[(DataConfig, {"labels": 7, "labels_per_batch": value}, "labels_per_batch") for value in (0, 8)],
     (DataConfig, {"validation": 0.5, "test": 0.5}, "validation.*test"),
 ]  # fmt: skip
 
@@ -230,6 +231,7 @@ WITHOUT_EFFECT: list[tuple[type, dict[str, Any], str]] = [
     (SBNConfig, {"estimator": "straight-through", "slope": 5.0, "slope_rate": 0.1}, "slope_rate"),
     (TrainingConfig, {"schedule": "constant", "final_learning_rate": 1e-4}, "final_learning_rate"),
     (TrainingConfig, {"schedule": "iwae", "final_learning_rate": 1e-4}, "final_learning_rate"),
+    (DataConfig, {"labels_per_batch": 7}, "labels_per_batch"),
     (TrainingConfig, {"momentum": 0.5}, "momentum"),
     (TrainingConfig, {"optimizer": "sgd", "beta1": 0.5}, "beta1"),
     (TrainingConfig, {"optimizer": "rmsprop", "beta2": 0.5}, "beta2"),

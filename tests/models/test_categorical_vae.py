@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import ancestral
 from ancestral import AncestralError
 from ancestral.configs import CategoricalVAEConfig, DataDescription
-from ancestral.models import Batch, categorical_vae
+from ancestral.models import Batch, categorical_variational_autoencoder
 from ancestral.models.contract import CAPABILITIES
 
 
@@ -26,7 +26,8 @@ def small(likelihood: str = "bernoulli", **settings: Any) -> tuple[Any, Tensor]:
     kind: Any = "binary" if likelihood == "bernoulli" else "continuous"
     torch.manual_seed(0)
     config = CategoricalVAEConfig(**{**sizes, **settings})
-    model = categorical_vae(config, DataDescription((7,), kind, 2 if kind == "binary" else 0)).double()
+    description = DataDescription((7,), kind, 2 if kind == "binary" else 0)
+    model = categorical_variational_autoencoder(config, description).double()
     for parameter in model.parameters():
         parameter.data.add_(0.3 * torch.randn(parameter.shape, dtype=torch.float64))
     x = torch.randn(17, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
@@ -124,7 +125,7 @@ def test_settings_reach_the_model() -> None:
 
 def test_a_likelihood_that_was_not_resolved_is_an_error() -> None:
     with pytest.raises(AncestralError, match="resolve"):
-        categorical_vae(CategoricalVAEConfig(), DataDescription((7,), "continuous"))
+        categorical_variational_autoencoder(CategoricalVAEConfig(), DataDescription((7,), "continuous"))
 
 
 @pytest.mark.parametrize("classes", [2, 3])

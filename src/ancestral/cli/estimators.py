@@ -173,8 +173,8 @@ def in_words(comparison: EstimatorComparison) -> str:
     ]
     parts = [
         problem.name,
-        f"{problem.particles} particles, {len(comparison.direction):,} parameters; length of the gradient {norm:.4g}, "
-        + how,
+        f"particles: {problem.particles}, parameters: {len(comparison.direction):,}; "
+        f"length of the gradient: {norm:.4g}, {how}",
         "",
         aligned([heading, *lines], ("<", "<", "<", ">", ">", ">", ">")),
         *(f"{name}: {why}" for name, why in comparison.unfit.items()),

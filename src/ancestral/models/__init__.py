@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from ancestral.configs import DataDescription
-from ancestral.models.categorical_vae import categorical_vae
+from ancestral.models.categorical_vae import categorical_variational_autoencoder
 from ancestral.models.contract import Batch, Model, Player
 from ancestral.models.estimation import make_estimator
 from ancestral.models.gan import GAN
@@ -19,7 +19,7 @@ BUILDERS: dict[str, Callable[[Any, DataDescription], nn.Module]] = {
     "vae": variational_autoencoder,
     "gan": GAN,
     "sbn": sigmoid_belief_net,
-    "categorical-vae": categorical_vae,
+    "categorical-vae": categorical_variational_autoencoder,
     "m2": semi_supervised_vae,
 }
 """How a model known by name is built from its settings and the description of the data."""
@@ -33,7 +33,7 @@ __all__ = [
     "Player",
     "SemiSupervised",
     "StructuredPrediction",
-    "categorical_vae",
+    "categorical_variational_autoencoder",
     "make_estimator",
     "semi_supervised_vae",
     "sigmoid_belief_net",

@@ -22,7 +22,7 @@ from ancestral.models.vae import likelihood
 from ancestral.networks import mlp
 
 
-def categorical_vae(config: CategoricalVAEConfig, data: DataDescription) -> LatentVariableModel:
+def categorical_variational_autoencoder(config: CategoricalVAEConfig, data: DataDescription) -> LatentVariableModel:
     """Build the model for data of that shape. ``config.likelihood`` must be resolved (``config.resolve``).
 
     Raises:

@@ -423,8 +423,8 @@ def posterior_collapse(
         if kl is not None:
             parts = f", {kl.sum().item():.2g} nats of divergence in all, {kl.max().item():.2g} in the largest"
         return (
-            f"posterior collapse: {variable!r} says next to nothing of the data ({active} of {units} units active{parts}), "
-            f"so that the model makes them without it. {_against_collapse(model, name)}"
+            f"posterior collapse: {variable!r} says next to nothing of the data ({active} of {units} units active"
+            f"{parts}), so that the model makes them without it. {_against_collapse(model, name)}"
             + (" Where training was short, more --epochs come first." if rows and rows[-1]["step"] < SHORT else "")
         )
     return None
