@@ -39,7 +39,7 @@ def test_the_toy_is_the_one_asked_for(command: Any) -> None:
         "--out",
         "t.html",
     ]
-    assert "length of the gradient 0.125, exact" in command(*words).out  # 1/4 (1 - 2/4)
+    assert "length of the gradient: 0.125, exact" in command(*words).out  # 1/4 (1 - 2/4)
     assert Path("t.json").is_file()
     assert "1 particles" in command(*words, "--particles", 1).out
     assert "estimators names none" in command("estimators", "--estimators").err
