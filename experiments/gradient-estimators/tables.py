@@ -8,9 +8,9 @@
 The second line runs one cell, the third a table (or a row of one), the last prints the tables as Markdown.
 
 A cell is trained with each of a few learning rates; the run with the best bound on validation images is evaluated on
-the test images. Every column of a row has the same budget: updates, batches, schedule, learning rates to choose from. Of
-every run those weights count that had the lowest validation loss. The same command continues what was interrupted. The
-records lie in ``results/`` beside this file, as they came; the run folders in ``runs/`` are not kept in git.
+the test images. Every column of a row has the same budget: updates, batches, schedule, learning rates to choose from.
+Of every run those weights count that had the lowest validation loss. The same command continues what was interrupted.
+The records lie in ``results/`` beside this file, as they came; the run folders in ``runs/`` are not kept in git.
 
 ``--budget paper`` takes the papers' number of updates, for a GPU or a long night: its records stand beside the others.
 """
