@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import hashlib
 import json
 import math
 import os
@@ -37,14 +38,14 @@ SHARED = {"batch_size": 100, "optimizer": "adam", "schedule": "cosine"}
 UPDATES_PER_EPOCH = 500  # 50,000 images in batches of 100
 
 TEMPERATURE_OF_VAE = {"temperature": 1.0, "temperature_rate": 3e-5 * UPDATES_PER_EPOCH, "temperature_end": 0.5}
-SLOPE = {"slope": 1.0, "slope_rate": math.log(5) / 100, "slope_end": 5.0}  # five times as steep after a hundred epochs
+STEEPEST = 5.0  # the slope of annealed straight-through, reached when four fifths of the passes are over
 
 GUMBEL_COLUMNS: dict[str, dict[str, Any]] = {
     "score-function": {"estimator": "reinforce", "baseline": ("moving-average",), "normalize": True},
     "darn": {"estimator": "darn"},
     "muprop": {"estimator": "muprop", "baseline": ("moving-average",), "normalize": True},
     "straight-through": {"estimator": "straight-through"},
-    "annealed-straight-through": {"estimator": "straight-through", **SLOPE},
+    "annealed-straight-through": {"estimator": "straight-through", "slope_end": STEEPEST},
     "gumbel-softmax": {"estimator": "gumbel-softmax"},
     "straight-through-gumbel-softmax": {"estimator": "straight-through-gumbel-softmax"},
     "nvil": {"estimator": "nvil"},
@@ -160,10 +161,10 @@ TABLES: dict[str, dict[str, Row]] = {
             f"{about}, {particles} particle{'s' * (particles > 1)} (Maddison et al., 2017, table 1, L_50000)",
             {"model": "sbn", "data": "binarized-mnist", "layers": layers},
             {
-                "concrete": {"estimator": "gumbel-softmax", "temperature": 2 / 3, **_bound},
+                "gumbel-softmax": {"estimator": "gumbel-softmax", "temperature": 2 / 3, **_bound},
                 "vimco": {"estimator": "vimco", **_bound} if particles > 1 else {"estimator": "nvil"},
             },
-            {"concrete": figures[0], "vimco": figures[1]},
+            {"gumbel-softmax": figures[0], "vimco": figures[1]},
             epochs=20 if particles == 50 else 60,
             paper_epochs=12_800,
         )
@@ -191,26 +192,60 @@ def record_of(cell: str, budget: str) -> Path:
     return HERE / "results" / budget / f"{cell.replace('/', '--')}.json"
 
 
+def settings_of(cell: str, rate: float, epochs: int) -> dict[str, Any]:
+    """All that a run of the cell is trained with."""
+    table, row_name, column = cell.split("/")
+    row = TABLES[table][row_name]
+    chosen = {**row.settings, **SHARED, **row.columns[column]}
+    if row.relaxed and "gumbel" in column:
+        chosen |= row.relaxed
+    if "slope_end" in chosen:
+        chosen["slope_rate"] = math.log(chosen["slope_end"]) / (0.8 * epochs)
+    return {**chosen, "learning_rate": rate, "epochs": epochs, "validate_every": max(1, epochs // 10)}
+
+
+def digest(settings: object) -> str:
+    """Short, for the name of a folder: other settings are another run."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def folder_of(cell: str, budget: str, rate: float, epochs: int) -> Path:
+    return HERE / "runs" / budget / cell / f"rate-{rate:g}-{digest(settings_of(cell, rate, epochs))}"
+
+
+def asked_of(cell: str, epochs: int) -> str:
+    """What a record must have been made with to count."""
+    row = TABLES[cell.split("/")[0]][cell.split("/")[1]]
+    return digest([[settings_of(cell, rate, epochs) for rate in RATES], row.particles, row.figure])
+
+
+def epochs_of(cell: str, budget: str) -> int:
+    row = TABLES[cell.split("/")[0]][cell.split("/")[1]]
+    return row.epochs if budget == "default" else row.paper_epochs
+
+
+def recorded(cell: str, budget: str) -> dict[str, Any] | None:
+    """The record of a cell, if it was made with the settings that the table has now."""
+    file = record_of(cell, budget)
+    if not file.exists():
+        return None
+    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return record if record.get("asked") == asked_of(cell, epochs_of(cell, budget)) else None
+
+
 def train(cell: str, folder: Path, rate: float, epochs: int) -> Any:
     """A run of the cell, new, continued or done."""
     import ancestral
     from ancestral.errors import AncestralError
     from ancestral.training.progress import make_reporter
 
-    table, row_name, column = cell.split("/")
-    row = TABLES[table][row_name]
-    chosen = {**row.settings, **SHARED, **row.columns[column]}
-    if row.relaxed and "gumbel" in column:
-        chosen |= row.relaxed
-    model, data = chosen.pop("model"), chosen.pop("data")
+    settings = settings_of(cell, rate, epochs)
+    model, data = settings.pop("model"), settings.pop("data")
     reporter = make_reporter()
     if (folder / "config.toml").exists():
         ancestral.resume(folder, reporter=reporter)
     else:
-        ancestral.train(
-            model, data, out=folder, reporter=reporter, learning_rate=rate, epochs=epochs,
-            validate_every=max(1, epochs // 10), **chosen,
-        )  # fmt: skip
+        ancestral.train(model, data, out=folder, reporter=reporter, **settings)
     state = json.loads((folder / "checkpoints" / "last" / "state.json").read_text())
     if not state["finished"]:
         raise AncestralError(f"{cell} was interrupted; the same command continues it.")
@@ -237,17 +272,16 @@ def reproduce(cell: str, budget: str) -> None:
     from ancestral.errors import AncestralError
     from ancestral.training.folder import write_atomically
 
-    if record_of(cell, budget).exists():
+    if recorded(cell, budget) is not None:
         return
     torch.set_num_threads(1)
     table, row_name, column = cell.split("/")
     row = TABLES[table][row_name]
-    epochs = row.epochs if budget == "default" else row.paper_epochs
-    place = HERE / "runs" / budget / cell
+    epochs = epochs_of(cell, budget)
     runs, bounds = {}, {}
     for rate in RATES:
         try:
-            runs[rate] = train(cell, place / f"rate-{rate:g}", rate, epochs)
+            runs[rate] = train(cell, folder_of(cell, budget, rate, epochs), rate, epochs)
             bounds[rate] = validation_bound(runs[rate], row)
         except AncestralError as error:
             if "diverged" not in str(error):
@@ -258,7 +292,7 @@ def reproduce(cell: str, budget: str) -> None:
     run = runs[best]
     started = time.monotonic()
     figures = run.evaluate(particles=row.particles)
-    folder = place / f"rate-{best:g}" / "checkpoints" / "last"
+    folder = folder_of(cell, budget, best, epochs) / "checkpoints" / "last"
     state = json.loads((folder / "state.json").read_text())
     record = {
         "about": row.about,
@@ -275,6 +309,7 @@ def reproduce(cell: str, budget: str) -> None:
         "settings": run.config["settings"] | run.config["data_settings"] | run.config["training"],
         "figures": [asdict(figure) for figure in figures],
         "figure": row.figure,
+        "asked": asked_of(cell, epochs),
     }
     record_of(cell, budget).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(record_of(cell, budget), (json.dumps(record, indent=2) + "\n").encode())
@@ -284,7 +319,7 @@ def reproduce(cell: str, budget: str) -> None:
 
 def drive(names: list[str], budget: str, jobs: int) -> int:
     """Run cells in so many processes, each with one thread; how many failed."""
-    waiting = [name for name in names if not record_of(name, budget).exists()]
+    waiting = [name for name in names if recorded(name, budget) is None]
     print(
         f"{len(names)} cells, {len(names) - len(waiting)} recorded, {len(waiting)} to do, {jobs} at a time", flush=True
     )
@@ -314,28 +349,35 @@ def written(budget: str) -> str:
     lines: list[str] = []
     for table, rows in TABLES.items():
         columns = list(dict.fromkeys(column for row in rows.values() for column in row.columns))
-        recorded = [name for name in cells(table) if record_of(name, budget).exists()]
-        if not recorded:
+        records = {name: recorded(name, budget) for name in cells(table)}
+        if not any(records.values()):
             continue
         lines += [
             f"### {table}", "",
             "| | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns),
         ]  # fmt: skip
         for name, row in rows.items():
-            entries = []
-            for column in columns:
-                file = record_of(f"{table}/{name}/{column}", budget)
-                if not file.exists():
-                    entries.append("")
-                    continue
-                record = json.loads(file.read_text(encoding="utf-8"))
-                ours = next(figure for figure in record["figures"] if figure["name"].startswith(record["figure"]))
-                published = "–" if record["published"] is None else f"{record['published']:.1f}"
-                entries.append(f"**{-ours['value']:.2f}** / {published} ({record['minutes']:.0f} min)")
+            entries = [entry(row, records.get(f"{table}/{name}/{column}")) for column in columns]
             if any(entries):
-                lines.append(f"| {row.about}; {row.epochs} passes | " + " | ".join(entries) + " |")
+                epochs = row.epochs if budget == "default" else row.paper_epochs
+                lines.append(f"| {row.about}; {epochs:,} passes | " + " | ".join(entries) + " |")
         lines.append("")
     return "\n".join(lines)
+
+
+def entry(row: Row, record: dict[str, Any] | None) -> str:
+    """Ours with its standard error, and the bound of one sample; behind the stroke what is published."""
+    if record is None:
+        return ""
+    found = {figure["name"]: figure for figure in record["figures"]}
+    ours = next(figure for name, figure in found.items() if name.startswith(row.figure))
+    words = f"**{-ours['value']:.2f}** ± {ours['standard_error']:.2f}"
+    if not row.figure.startswith("ELBO"):
+        words += f" (k = {ours['particles']:,}; -ELBO {-found['ELBO']['value']:.2f})"
+    published = "–" if record["published"] is None else f"{record['published']:.1f}"
+    rate = record["settings"]["learning_rate"]
+    edge = ", at an end of those tried" if rate in (RATES[0], RATES[-1]) else ""
+    return f"{words} / {published}; rate {rate:g}{edge}; {record['minutes']:.0f} min"
 
 
 def main() -> None:

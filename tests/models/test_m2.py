@@ -171,10 +171,9 @@ def test_a_sampled_label_has_the_value_of_the_sum_on_average(name: str) -> None:
     assert found[0] == pytest.approx(found[1], abs=0.05)
 
 
-def test_disarm_is_refused_for_more_than_two_classes() -> None:
-    model = small(estimator="disarm")
-    with pytest.raises(AncestralError, match="DisARM is for Bernoulli"):
-        model.loss(Batch(rows(), KNOWN))
+def test_disarm_is_refused_because_a_label_is_a_one_hot_vector() -> None:
+    with pytest.raises(AncestralError, match="disarm is for binary variables, but labels are one-hot vectors"):
+        small(estimator="disarm")
 
 
 # ---- the networks

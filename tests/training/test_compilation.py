@@ -141,6 +141,12 @@ def test_gradients_are_those_of_backward_each_with_memory_of_its_own() -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("words", [{"estimator": "nvil"}, {"temperature": 1.0, "temperature_rate": 0.1}])
+def test_an_estimator_that_changes_during_training_is_not_compiled(words: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(AncestralError, match=r"compile is for estimators that stay .* changes during training"):
+        ancestral.train("sbn", "digits", out=tmp_path / "run", layers=(3,), compile=True, epochs=1, **words)
+
+
 def test_a_loss_that_counts_the_rows_it_selects_is_told_that_it_can_not_be_compiled() -> None:
     model, labels = Odd(), torch.tensor([-1, 0, 1])
     seen = Batch(batch().x[:3], labels[: len(batch().x[:3])])

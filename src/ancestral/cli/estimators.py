@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import tyro
 
 from ancestral.cli.arguments import Out, Own, RunArguments, aligned, check_seed, parse, progress_bar, rows
-from ancestral.configs.estimation import EstimatorName
+from ancestral.configs import MODELS
+from ancestral.configs.estimation import EstimatorName, EstimatorSettings
 from ancestral.errors import AncestralError, nearest
 
 if TYPE_CHECKING:
@@ -203,6 +204,24 @@ def _next(arguments: Estimators, run: Run | None, comparison: EstimatorCompariso
     takes = run is None or "estimator" in run.config["settings"]
     if not sound or not takes:
         return "ancestral list estimators" if run is None else f"ancestral evaluate {shlex.quote(str(run.path))}"
-    best = min(sound, key=lambda one: one.cost).name
+    # an exact sum has no variance at any price: it is for those who can wait, and named only where it costs no more
+    drawn = [one for one in sound if one.variance] or sound
+    best = min(drawn, key=lambda one: one.cost)
+    exact = [one for one in sound if not one.variance and one.seconds <= best.seconds]
+    chosen = (exact or [best])[0].name
     particles = comparison.problem.particles
-    return f"ancestral train {model} {shlex.quote(data)} --estimator {best} --particles {particles}"
+    words = ["ancestral", "train", model, data, "--estimator", chosen]
+    if particles > 1 and chosen != "enumerate":
+        words += ["--particles", str(particles)]
+    if run is not None:  # the same model but for its estimator
+        others = {field.name for field in dataclasses.fields(EstimatorSettings)}
+        for field in dataclasses.fields(MODELS[model][0]):
+            value = run.config["settings"].get(field.name, field.default)
+            value = tuple(value) if isinstance(value, list) else value
+            if field.name not in others and value != field.default:
+                flag = field.name.replace("_", "-")
+                if isinstance(value, bool):
+                    words.append(f"--{flag}" if value else f"--no-{flag}")
+                else:
+                    words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else [value])]
+    return shlex.join(words)

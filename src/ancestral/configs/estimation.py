@@ -80,12 +80,13 @@ class EstimatorSettings:
     slope_end: float = 5.0
     """Where a rising slope stays."""
 
-    def check_estimator(self, bound: str, classes: int = 0) -> None:
+    def check_estimator(self, bound: str, classes: int | None = None) -> None:
         """Raise where a setting is out of range or has no effect, or the estimator does not suit the model.
 
         Args:
             bound: what is maximized, elbo or iwae.
-            classes: of each discrete variable, if that is known; 2 makes it a Bernoulli variable.
+            classes: of each discrete variable, of which 2 make a Bernoulli variable; 0 where only the label is
+                discrete, a one-hot vector; None where it is not known yet.
 
         Raises:
             AncestralError: it names the setting and the flag to turn.
@@ -113,10 +114,16 @@ class EstimatorSettings:
                 f"the estimator {self.estimator} is for a plain expectation, which the iwae bound is not: use "
                 "--estimator vimco, or --bound elbo."
             )
-        if self.estimator == "disarm" and classes > 2:
+        if self.estimator == "disarm" and classes not in (None, 2):
+            kinds = f"these have {classes} classes" if classes else "labels are one-hot vectors"
             raise AncestralError(
-                f"the estimator disarm is for binary variables, but these have {classes} classes: use --estimator "
-                "muprop or rebar, or --classes 2."
+                f"the estimator disarm is for binary variables, but {kinds}: use --estimator muprop or rebar"
+                + (", or --classes 2." if classes else ".")
+            )
+        if self.estimator == "enumerate" and classes and self.particles > 1:  # labels leave others to be drawn
+            raise AncestralError(
+                f"particles is {self.particles}, which has no effect with the estimator enumerate: it draws nothing. "
+                "Leave it out."
             )
         one, other = {"rloo": ("iwae", "vimco"), "vimco": ("elbo", "rloo")}.get(self.estimator, ("", ""))
         if one == bound:

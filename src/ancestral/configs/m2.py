@@ -40,7 +40,7 @@ class M2Config(EstimatorSettings, LikelihoodSettings):
     """Part of the last hidden units of q(y | x) dropped in training: of few labels, a classifier is soon too sure."""
 
     def __post_init__(self) -> None:
-        self.check_estimator("elbo")
+        self.check_estimator("elbo", classes=0)
         self.check_likelihood()
         sizes = {"latent": (self.latent,), "hidden": self.hidden, "channels": self.channels}
         for name, values in sizes.items():

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from torch import nn
+
 from ancestral.core import Estimator, Estimators
 from ancestral.errors import EstimatorError
 
@@ -21,6 +23,16 @@ def estimators_at(estimators: Estimators | None, epoch: float) -> Estimators | N
     if isinstance(estimators, Mapping):
         return {name: _at(estimator, epoch) for name, estimator in estimators.items()}
     return None if estimators is None else _at(estimators, epoch)
+
+
+def changing(estimators: Estimators | None) -> list[str]:
+    """The kinds of estimators whose gradient changes as training goes on: by a schedule, or by what they learn."""
+    found = []
+    for one in estimators.values() if isinstance(estimators, Mapping) else [] if estimators is None else [estimators]:
+        module = one if isinstance(one, nn.Module) else nn.Module()
+        if _at(one, 0.0) is not one or any(True for _ in module.parameters()) or any(True for _ in module.buffers()):
+            found.append(type(one).__name__)
+    return list(dict.fromkeys(found))
 
 
 def _at(estimator: Estimator, epoch: float) -> Estimator:

@@ -22,6 +22,7 @@ from ancestral.configs import TrainingConfig
 from ancestral.data import Dataset
 from ancestral.data.dataset import SplitName
 from ancestral.errors import AncestralError
+from ancestral.estimators.schedules import changing
 from ancestral.models import LatentVariableModel
 from ancestral.models.contract import (
     Batch,
@@ -188,6 +189,13 @@ class Training:
             raise AncestralError(
                 f"kl_warmup is {warmup:g} epochs, but training has {config.epochs}: the divergence would never have "
                 "its weight, beta. Use a shorter --kl-warmup, or more --epochs."
+            )
+        learns: list[str] = changing(self.model.estimators) if isinstance(self.model, LatentVariableModel) else []
+        if config.compile and learns:
+            raise AncestralError(
+                f"compile is for estimators that stay as they are, but {' and '.join(learns)} change"
+                f"{'s' * (len(learns) == 1)} during training, by a schedule or by what it learns: train without "
+                "--compile."
             )
         if config.threads != TrainingConfig.threads and not self.device.startswith("cpu"):
             raise AncestralError(
