@@ -7,7 +7,7 @@ model at another's values and conditioning are therefore one call, :func:`run`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -230,9 +230,17 @@ class Trace:
         return site.value
 
     def _estimator(self, name: str) -> Estimator:
+        estimator: object = self._estimators
         if isinstance(self._estimators, Mapping):
-            return self._estimators.get(name, self._default)
-        return self._default if self._estimators is None else self._estimators
+            estimator = self._estimators.get(name, self._default)
+        elif self._estimators is None:
+            return self._default
+        if isinstance(estimator, type) or not (hasattr(estimator, "draw") and hasattr(estimator, "term")):
+            raise EstimatorError(
+                f"the estimator of {name!r} is {estimator!r}, which can't draw: give an estimator, for example "
+                "LikelihoodRatio() or MuProp(), or a dict of them by the variable's name."
+            )
+        return cast("Estimator", estimator)
 
     def enumerate(self, name: str, count: int) -> None:
         """Give the variable ``name`` a leading dimension of its own, one entry per value."""

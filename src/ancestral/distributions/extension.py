@@ -20,7 +20,7 @@ def extended(distribution: Distribution) -> Distribution:
         if base is distribution.base_dist:
             return distribution
         return Independent(base, distribution.reinterpreted_batch_ndims, validate_args=False)
-    if type(distribution) is torch.distributions.OneHotCategorical:
+    if isinstance(distribution, torch.distributions.OneHotCategorical) and not isinstance(distribution, OneHot):
         return OneHot(distribution.logits)
     if type(distribution) is torch.distributions.Bernoulli:
         return Bernoulli(distribution.logits)

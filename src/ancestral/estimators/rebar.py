@@ -76,7 +76,14 @@ class REBAR(nn.Module):
         free = given.detach() + (log_mass - log_mass.detach())
         point = given.detach().requires_grad_()
         control = self.control(relaxed(point, distribution, self.log_temperature.exp()), cost)
-        (slope,) = torch.autograd.grad(control.sum(), point, create_graph=bool(owned))
+        slope: Tensor | None = None
+        if control.requires_grad:
+            (slope,) = torch.autograd.grad(control.sum(), point, create_graph=bool(owned), allow_unused=True)
+        if slope is None:
+            raise EstimatorError(
+                f"the cost has no slope in {site.name!r}, but {type(self).__name__} needs one: a step has none, nor has "
+                f'a cost that does not read the variable. Use estimators={{"{site.name}": LikelihoodRatio()}}.'
+            )
         (path,) = torch.autograd.grad((slope * (free - given)).sum(), logits, create_graph=bool(owned))
         left = (cost.particles - control).reshape(*control.shape, *[1] * len(event))
         gradient = left * (value - squash(logits.detach(), distribution)) + path

@@ -30,7 +30,7 @@ class Reparameterized:
     unbiased = True
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
-        if not distribution.has_rsample:
+        if kind_of(distribution) != "reparameterizable":  # a one-hot variable of torch has an rsample that is biased
             base, _ = base_of(distribution)
             raise EstimatorError(
                 f"{name!r} is a {type(base).__name__}, which can't be reparameterized, so its gradient would "

@@ -15,6 +15,7 @@ from ancestral.core import AncestralSampling, Cost, Estimators, Joint, Site, Tra
 from ancestral.distributions import base_of, check_support
 from ancestral.distributions.support import kind_of, mean_of
 from ancestral.errors import AncestralError, GraphError, nearest
+from ancestral.estimators import Enumerate, Reparameterized
 from ancestral.estimators.schedules import estimators_at
 from ancestral.models.contract import Batch, Player, Scalars
 from ancestral.objectives import elbo, elbo_terms, iwae
@@ -101,6 +102,12 @@ class LatentVariableModel(nn.Module):
             raise AncestralError("beta, kl_warmup and free_bits must be 0 or more.")
         if free_bits and not analytic_kl:
             raise AncestralError("free_bits needs the divergence of each dimension: name the variables in analytic_kl.")
+        named = list(estimators.values()) if isinstance(estimators, Mapping) else [estimators]
+        if free_bits and any(not isinstance(one, Reparameterized | Enumerate | None) for one in named):
+            raise AncestralError(
+                "free_bits changes the cost after the estimators have seen it, so that only Reparameterized() and "
+                "Enumerate() have the right gradient: leave free_bits out, or the other estimators."
+            )
         if isinstance(p, Joint) and observed not in p.variables:
             raise GraphError(f"the observed variable {observed!r} is none of {p}. " + nearest(observed, p.variables))
         self.p = p

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -87,14 +86,11 @@ def estimate(
 ) -> Estimate:
     """:func:`expectation` with its runs, for objectives that report parts. Arguments and errors are the same."""
     problem = _Problem(cost, q, given, particles_of(particles), batch_of(given))
+    if isinstance(q, Joint):  # before another variable, the one that was meant, lacks its estimator
+        _check_names(estimators, [name for name in q.variables if name not in given])
     run = problem.run(estimators)
     trace = run.trace
-    if isinstance(estimators, Mapping):
-        for name in estimators:
-            if name not in trace.drawn:
-                raise EstimatorError(
-                    f"an estimator is given for {name!r}, which q does not draw. " + nearest(name, trace.drawn)
-                )
+    _check_names(estimators, trace.drawn)
     drawn = [(site, site.estimator) for site in trace.sites.values() if site.estimator is not None]
     for site, estimator in drawn:
         require_reduction(estimator, site.name, site.distribution, reduction)
@@ -115,30 +111,43 @@ def estimate(
     return Estimate(value, trace, valued)
 
 
+def _check_names(estimators: Estimators | None, drawn: Sequence[str]) -> None:
+    for name in estimators if isinstance(estimators, Mapping) else ():
+        if name not in drawn:
+            raise EstimatorError(f"an estimator is given for {name!r}, which q does not draw. " + nearest(name, drawn))
+
+
 class _Problem:
     """What is averaged, and over what."""
 
     def __init__(self, cost: CostFunction, q: Model, given: Mapping[str, Tensor], particles: int, batch: int) -> None:
         self.cost, self.q, self.given = cost, q, given
         self.particles, self.batch = particles, batch
+        self._at_the_means: tuple[_Run, dict[str, Tensor]] | None = None
 
     def run(self, estimators: Estimators | None, particles: int | None = None) -> _Run:
         trace = Trace((particles or self.particles, self.batch), self.given, estimators, default=Reparameterized())
         self.q(trace)
         return _Run(trace, self.cost(trace))
 
-    @cached_property
     def at_the_means(self) -> tuple[_Run, dict[str, Tensor]]:
-        """The mean-field run, and the gradient of its cost with respect to the mean of each variable."""
-        with torch.enable_grad():
-            run = self.run(MeanField(), particles=1)
-            names = [name for name in run.trace.drawn if run.trace[name].requires_grad]
-            values = [run.trace[name] for name in names]
-            found = torch.autograd.grad(run.total.sum(), values, allow_unused=True)
-        return run, {
-            name: torch.zeros_like(value) if gradient is None else gradient
-            for name, value, gradient in zip(names, values, found, strict=True)
-        }
+        """The mean-field run, and the gradient of its cost with respect to the mean of each variable, computed once."""
+        if self._at_the_means is None:
+            with torch.enable_grad():
+                run = self.run(MeanField(), particles=1)
+                names = [name for name in run.trace.drawn if run.trace[name].requires_grad]
+                values = [run.trace[name] for name in names]
+                found: Sequence[Tensor | None] = [None] * len(names)  # a cost without a slope has slope 0
+                if run.total.requires_grad:
+                    found = torch.autograd.grad(run.total.sum(), values, allow_unused=True)
+            self._at_the_means = (
+                run,
+                {
+                    name: torch.zeros_like(value) if gradient is None else gradient
+                    for name, value, gradient in zip(names, values, found, strict=True)
+                },
+            )
+        return self._at_the_means
 
     def descendants(self, name: str, trace: Trace) -> set[str]:
         """The variables of q whose values the named one can change, itself included."""
@@ -201,8 +210,9 @@ class Downstream:
     def __init__(self, problem: _Problem, run: _Run, site: Site, reduction: Reduction) -> None:
         self.reduction = reduction
         self._problem, self._run, self._site = problem, run, site
+        self._particles: Tensor | None = None
 
-    @cached_property
+    @property
     def _variables(self) -> set[str]:
         return self._problem.descendants(self._site.name, self._run.trace)
 
@@ -211,11 +221,13 @@ class Downstream:
         costs = run.downstream(self._variables) if self.reduction == "mean" else run.total
         return _summed(costs, run.trace, run.trace.enumerated[len(self._site.shape) - 2 :])
 
-    @cached_property
+    @property
     def particles(self) -> Tensor:
-        return self._local(self._run).detach()
+        if self._particles is None:
+            self._particles = self._local(self._run).detach()
+        return self._particles
 
-    @cached_property
+    @property
     def value(self) -> Tensor:
         if self.reduction == "mean":
             return self.particles
@@ -227,7 +239,7 @@ class Downstream:
 
     def at(self, value: Tensor, following: Estimator) -> Tensor:
         trace = self._run.trace
-        summed = {name for name, _ in trace.enumerated}
+        summed, changed = {name for name, _ in trace.enumerated}, self._variables
         chosen: dict[str, Estimator] = {}
         for name in trace.drawn:
             site, own = trace.sites[name], trace.sites[name].estimator
@@ -235,14 +247,14 @@ class Downstream:
                 chosen[name] = Fixed(value)
             elif name in summed:
                 chosen[name] = Enumerate() if own is None else own
-            elif name not in self._variables:
+            elif name not in changed:
                 chosen[name] = Fixed(site.value)
             else:
                 chosen[name] = own if isinstance(own, Reparameterized) else following
         return self._local(self._problem.run(chosen))
 
     def mean_field(self) -> tuple[Tensor, Tensor, Tensor]:
-        run, gradients = self._problem.at_the_means
+        run, gradients = self._problem.at_the_means()
         name = self._site.name
         if name not in gradients:
             kind = type(self._site.distribution).__name__
