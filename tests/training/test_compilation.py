@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import ancestral
-from ancestral import AncestralError
+from ancestral import AncestralError, Joint, bernoulli, mlp, normal, standard_normal
 from ancestral.models import Batch, Player
 from ancestral.models.contract import Scalars
 from ancestral.runs import Run
@@ -145,6 +145,14 @@ def test_gradients_are_those_of_backward_each_with_memory_of_its_own() -> None:
 def test_an_estimator_that_changes_during_training_is_not_compiled(words: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(AncestralError, match=r"compile is for estimators that stay .* changes during training"):
         ancestral.train("sbn", "digits", out=tmp_path / "run", layers=(3,), compile=True, epochs=1, **words)
+
+
+def test_a_buffer_whose_changes_would_be_lost_is_refused(tmp_path: Path) -> None:
+    p = Joint({"z": standard_normal(2), "x | z": bernoulli(mlp(2, 3, (1, 8, 8)), event_dims=3)})
+    model = ancestral.LatentVariableModel(p, Joint({"z | x": normal(mlp((1, 8, 8), 3, 4))}))
+    model.register_buffer("count", torch.zeros((), dtype=torch.float64))
+    with pytest.raises(AncestralError, match=r"loses changes of the buffer count, .* give it the shape \(1,\)"):
+        ancestral.train(model, "digits", out=tmp_path / "run", compile=True, epochs=1)
 
 
 def test_a_loss_that_counts_the_rows_it_selects_is_told_that_it_can_not_be_compiled() -> None:

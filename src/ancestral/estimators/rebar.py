@@ -81,8 +81,8 @@ class REBAR(nn.Module):
             (slope,) = torch.autograd.grad(control.sum(), point, create_graph=bool(owned), allow_unused=True)
         if slope is None:
             raise EstimatorError(
-                f"the cost has no slope in {site.name!r}, but {type(self).__name__} needs one: a step has none, nor has "
-                f'a cost that does not read the variable. Use estimators={{"{site.name}": LikelihoodRatio()}}.'
+                f"the cost has no slope in {site.name!r}, but {type(self).__name__} needs one: a step has none, nor "
+                f'has a cost that does not read the variable. Use estimators={{"{site.name}": LikelihoodRatio()}}.'
             )
         (path,) = torch.autograd.grad((slope * (free - given)).sum(), logits, create_graph=bool(owned))
         left = (cost.particles - control).reshape(*control.shape, *[1] * len(event))

@@ -197,6 +197,13 @@ class Training:
                 f"{'s' * (len(learns) == 1)} during training, by a schedule or by what it learns: train without "
                 "--compile."
             )
+        buffers = self.model.named_buffers()
+        lost = [name for name, buffer in buffers if not buffer.dim() and buffer.dtype == torch.float64]
+        if config.compile and lost:  # seen with PyTorch 2.13 on the CPU
+            raise AncestralError(
+                f"a compiled program loses changes of the buffer {lost[0]}, a single number of double precision: give "
+                "it the shape (1,), or train without --compile."
+            )
         if config.threads != TrainingConfig.threads and not self.device.startswith("cpu"):
             raise AncestralError(
                 f"threads is {config.threads}, which has no effect on the device {self.device}: leave it out, or use "
