@@ -90,8 +90,6 @@ def main(module: str, candidates: dict[str, Candidate], parser: argparse.Argumen
         work(candidates[arguments.candidate], arguments)
         return []
     environment = os.environ | {"OMP_NUM_THREADS": str(arguments.threads), "ANCESTRAL_BENCHMARK": module}
-    if arguments.threads > 1:
-        environment.setdefault("GOMP_SPINCOUNT", "10000")
     environment.setdefault("XLA_FLAGS", f"--xla_cpu_multi_thread_eigen={str(arguments.threads > 1).lower()}")
     measured = []
     for name in arguments.only or candidates:
