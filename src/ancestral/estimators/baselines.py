@@ -113,7 +113,7 @@ class MovingAverage(nn.Module):
     def advance(self) -> None:
         """A new run begins: what was noted in the one before now counts."""
         any_notes = self.notes.clamp_max(1)
-        decay = torch.where(any_notes > 0, self.decay, 1.0)
+        decay = self.decay**any_notes
         self.sum.mul_(decay).add_(self.noted / self.notes.clamp_min(1))
         self.weight.mul_(decay).add_(any_notes)
         self.noted.zero_()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ancestral.core import Estimator, Estimators, Joint, Reduction, Site, Trace
 from ancestral.errors import AncestralError, EstimatorError, ShapeError, nearest
-from ancestral.estimators import Enumerate, Reparameterized
+from ancestral.estimators import Reparameterized
 from ancestral.estimators.checks import require_reduction
 from ancestral.estimators.values import Fixed, MeanField
 
@@ -245,8 +245,8 @@ class Downstream:
             site, own = trace.sites[name], trace.sites[name].estimator
             if name == self._site.name:
                 chosen[name] = Fixed(value)
-            elif name in summed:
-                chosen[name] = Enumerate() if own is None else own
+            elif own is not None and name in summed:
+                chosen[name] = own
             elif name not in changed:
                 chosen[name] = Fixed(site.value)
             else:
