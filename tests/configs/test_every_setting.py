@@ -130,6 +130,7 @@ VAE: dict[str, Case] = {
     "particles": (5, {}, weights),
     "beta": (0.25, {}, weights),
     "kl_warmup": (1.5, {}, weights),
+    "validation_particles": (7, {}, losses),
     "free_bits": (2.0, {}, weights),
 }
 GAN: dict[str, Case] = {
@@ -180,6 +181,7 @@ SBN: dict[str, Case] = {
     "task": ("structured-prediction", {}, weights),
     "bound": ("iwae", {"particles": 5, "estimator": "reinforce"}, weights),
     "kl_warmup": (1.5, {}, weights),
+    "validation_particles": (7, {}, losses),
 }
 CATEGORICAL_VAE: dict[str, Case] = {
     **ESTIMATION,
@@ -194,6 +196,7 @@ CATEGORICAL_VAE: dict[str, Case] = {
     "activation": ("silu", {}, weights),
     "bound": ("iwae", {"particles": 5, "estimator": "reinforce"}, weights),
     "kl_warmup": (1.5, {}, weights),
+    "validation_particles": (7, {}, losses),
 }
 OF_MODELS = {"vae": VAE, "gan": GAN, "sbn": SBN, "categorical-vae": CATEGORICAL_VAE, "m2": M2}
 UNMOVED = {"optimizer": "sgd", "learning_rate": 1e-30}  # weights that stay where they are

@@ -155,6 +155,10 @@ REJECTED: list[tuple[type, dict[str, Any], str]] = [
         for value in (-0.1, float("nan"), float("inf"))
     ],
     *[
+        (kind, {"validation_particles": -1}, "validation_particles is -1")
+        for kind in (VAEConfig, SBNConfig, CategoricalVAEConfig)
+    ],
+    *[
         case
         for kind in (SBNConfig, CategoricalVAEConfig)
         for case in (

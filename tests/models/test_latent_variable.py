@@ -104,6 +104,16 @@ def test_two_stochastic_layers_are_trained_and_known_by_name(tmp_path: Path) -> 
             ask()
 
 
+def test_validation_is_the_bound_of_training_or_that_of_so_many_particles() -> None:
+    model, chosen, x = two_layers(), two_layers(validation_particles=13), rows()
+    torch.manual_seed(1)
+    parts = chosen.validation(Batch(x))
+    torch.manual_seed(1)
+    assert parts["loss"] == -model.log_prob(x, particles=13).mean()
+    assert parts.keys() == model.validation(Batch(x)).keys() == {"loss", "reconstruction", "kl"}
+    assert parts["loss"] < parts["reconstruction"] + parts["kl"]  # more particles, a tighter bound
+
+
 def test_the_embedding_of_a_later_layer_is_taken_at_the_mean_of_the_earlier() -> None:
     model, x = two_layers(), rows()
     latents = model.encode(x)
@@ -282,6 +292,7 @@ def test_a_model_that_never_samples_the_observed_variable_is_found_at_the_first_
         ({"beta": -1.0}, "beta.*0 or more"),
         ({"kl_warmup": -1.0}, "kl_warmup.*0 or more"),
         ({"free_bits": -1.0}, "free_bits.*0 or more"),
+        ({"validation_particles": -1}, "validation_particles.*0 or more"),
         ({"free_bits": 1.0}, "analytic_kl"),
     ],
 )

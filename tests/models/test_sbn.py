@@ -160,6 +160,13 @@ def test_the_bound_of_structured_prediction_is_that_of_a_sum_by_hand() -> None:
     torch.manual_seed(1)
     estimate = model.log_prob(x, particles=20_011)
     torch.testing.assert_close(estimate, torch.stack(exact).logsumexp(0), atol=0.05, rtol=0)
+    # validation can be by that, though the bound is what is trained
+    model.validation_particles = 20_011
+    torch.manual_seed(1)
+    validated = model.validation(Batch(x))
+    assert validated["loss"].item() == pytest.approx(-estimate.mean().item(), abs=1e-12)
+    assert validated["reconstruction"].item() == pytest.approx(-expected.mean().item(), abs=0.05)
+    assert scalars["loss"] - validated["loss"] > 0.05  # another number
 
 
 def test_the_masses_of_all_lower_halves_below_one_upper_half_sum_to_one() -> None:
@@ -172,6 +179,7 @@ def test_the_masses_of_all_lower_halves_below_one_upper_half_sum_to_one() -> Non
 def test_settings_reach_the_model() -> None:
     model = net(bound="iwae", particles=5, estimator="vimco")
     assert (model.objective, model.particles, model.analytic_kl) == ("iwae", 5, ())
+    assert [make(validation_particles=7).validation_particles for make in (net, completion)] == [7, 7]
     model = net(kl_warmup=3.0)
     assert (model.objective, model.kl_warmup, model.analytic_kl) == ("elbo", 3.0, ("h2",))
     model = completion(bound="iwae", particles=5, estimator="vimco")

@@ -6,6 +6,7 @@ Nothing here imports torch, so that ``ancestral train vae --help`` answers at on
 from __future__ import annotations
 
 from ancestral.configs import categorical_vae, gan, m2, sbn, vae
+from ancestral.configs.bound import BoundSettings
 from ancestral.configs.categorical_vae import CategoricalVAEConfig
 from ancestral.configs.data import DataConfig, DataDescription
 from ancestral.configs.estimation import EstimatorSettings
@@ -29,6 +30,7 @@ MODELS: dict[str, tuple[type[ModelConfig], TrainingConfig]] = {
 
 __all__ = [
     "MODELS",
+    "BoundSettings",
     "CategoricalVAEConfig",
     "DataConfig",
     "DataDescription",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from ancestral.configs.bound import BoundSettings
 from ancestral.configs.estimation import EstimatorSettings
 from ancestral.configs.likelihood import LikelihoodSettings
 from ancestral.configs.training import TrainingConfig
@@ -12,7 +13,7 @@ from ancestral.errors import AncestralError, nearest
 
 
 @dataclass(frozen=True)
-class CategoricalVAEConfig(EstimatorSettings, LikelihoodSettings):
+class CategoricalVAEConfig(EstimatorSettings, BoundSettings, LikelihoodSettings):
     """Variational autoencoder with discrete latent variables: p(z) is uniform over classes (Jang et al., 2017)."""
 
     validates: ClassVar[bool] = True
@@ -29,10 +30,6 @@ class CategoricalVAEConfig(EstimatorSettings, LikelihoodSettings):
     """Units of each hidden layer of the decoder p(x | z)."""
     activation: Literal["tanh", "relu", "leaky-relu", "softplus", "silu"] = "tanh"
     """Between the layers."""
-    bound: Literal["elbo", "iwae"] = "elbo"
-    """What is maximised."""
-    kl_warmup: float = 0.0
-    """Epochs over which the weight of the divergence rises from 0 (elbo)."""
 
     def __post_init__(self) -> None:
         for name in ("encoder_hidden", "decoder_hidden"):
@@ -42,22 +39,16 @@ class CategoricalVAEConfig(EstimatorSettings, LikelihoodSettings):
             raise AncestralError(f"latents is {self.latents}, but it must be 1 or more.")
         if self.classes < 2:
             raise AncestralError(f"classes is {self.classes}, but a variable has 2 or more: make it at least 2.")
-        if not 0 <= self.kl_warmup < float("inf"):
-            raise AncestralError(f"kl_warmup is {self.kl_warmup}, but it must be 0 or more.")
         for field, options in (
             ("prior", ("uniform", "learned")),
             ("activation", ("tanh", "relu", "leaky-relu", "softplus", "silu")),
-            ("bound", ("elbo", "iwae")),
         ):
             if getattr(self, field) not in options:
                 value = str(getattr(self, field))
                 raise AncestralError(f"there is no {field} {value!r}. " + nearest(value, options))
-        if self.kl_warmup and self.bound == "iwae":
-            raise AncestralError(
-                f"kl_warmup is {self.kl_warmup}, which has no effect with the iwae bound: use --bound elbo."
-            )
         if not (self.encoder_hidden or self.decoder_hidden) and self.activation != "tanh":
             raise AncestralError("activation has no effect without hidden layers: leave it out, or give some.")
+        self.check_bound()
         self.check_likelihood()
         self.check_estimator(self.bound, self.classes)
 

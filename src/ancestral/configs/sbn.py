@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from ancestral.configs.bound import BoundSettings
 from ancestral.configs.data import DataConfig, DataDescription
 from ancestral.configs.estimation import EstimatorSettings
 from ancestral.configs.likelihood import as_bits
@@ -13,7 +14,7 @@ from ancestral.errors import AncestralError, nearest
 
 
 @dataclass(frozen=True)
-class SBNConfig(EstimatorSettings):
+class SBNConfig(EstimatorSettings, BoundSettings):
     """Sigmoid belief net: layers of binary or categorical units, each drawn given the layer above (Neal, 1992)."""
 
     validates: ClassVar[bool] = True
@@ -30,10 +31,6 @@ class SBNConfig(EstimatorSettings):
     task: Literal["generation", "structured-prediction"] = "generation"
     """generation: of whole data, with q(h | x) the other way; structured-prediction: of the lower half of an image from
     its upper half, with no q."""
-    bound: Literal["elbo", "iwae"] = "elbo"
-    """What is maximised."""
-    kl_warmup: float = 0.0
-    """Epochs over which the weight of the divergence rises from 0 (elbo, generation)."""
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -43,20 +40,18 @@ class SBNConfig(EstimatorSettings):
                 raise AncestralError(f"{name} is {getattr(self, name)}, but sizes are 1 or more.")
         if self.classes < 2:
             raise AncestralError(f"classes is {self.classes}, but a unit has 2 or more: make --classes at least 2.")
-        if not 0 <= self.kl_warmup < float("inf"):
-            raise AncestralError(f"kl_warmup is {self.kl_warmup}, but it must be 0 or more.")
         for field, options in (
             ("units", ("symmetric", "binary")),
             ("task", ("generation", "structured-prediction")),
-            ("bound", ("elbo", "iwae")),
         ):
             if getattr(self, field) not in options:
                 value = str(getattr(self, field))
                 raise AncestralError(f"there is no {field} {value!r}. " + nearest(value, options))
-        if self.kl_warmup and (self.bound == "iwae" or self.task != "generation"):
+        self.check_bound()
+        if self.kl_warmup and self.task != "generation":
             raise AncestralError(
-                f"kl_warmup is {self.kl_warmup}, which has no effect where there is no divergence: use --bound elbo "
-                "with --task generation."
+                f"kl_warmup is {self.kl_warmup}, which has no effect where there is no divergence: leave it out, or "
+                "use --task generation."
             )
         self.check_estimator(self.bound, self.classes)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from ancestral.configs.bound import BoundSettings
 from ancestral.configs.likelihood import LikelihoodSettings
 from ancestral.configs.training import TrainingConfig
 from ancestral.errors import AncestralError, nearest
 
 
 @dataclass(frozen=True)
-class VAEConfig(LikelihoodSettings):
+class VAEConfig(BoundSettings, LikelihoodSettings):
     """Variational autoencoder: p(x, z) = p(z) p(x | z), q(z | x) (Kingma and Welling, 2014)."""
 
     validates: ClassVar[bool] = True  # has a loss that means something on held-out rows
@@ -26,14 +27,10 @@ class VAEConfig(LikelihoodSettings):
     """Channels of each convolution of the encoder, and of the decoder in reverse (conv)."""
     activation: Literal["tanh", "relu", "leaky-relu", "softplus", "silu"] = "tanh"
     """Between the layers."""
-    bound: Literal["elbo", "iwae"] = "elbo"
-    """What is maximised."""
     particles: int = 1
     """Draws of z per datapoint."""
     beta: float = 1.0
     """Weight of the divergence KL(q(z | x) || p(z)) (elbo)."""
-    kl_warmup: float = 0.0
-    """Epochs over which that weight rises from 0 (elbo)."""
     free_bits: float = 0.0
     """Nats of divergence per latent dimension that cost nothing (elbo; Kingma et al., 2016, eq. 15)."""
 
@@ -47,22 +44,21 @@ class VAEConfig(LikelihoodSettings):
         for name, values in sizes.items():
             if any(v < 1 for v in values):
                 raise AncestralError(f"{name} is {getattr(self, name)}, but sizes are 1 or more.")
-        for name in ("beta", "kl_warmup", "free_bits"):
+        for name in ("beta", "free_bits"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise AncestralError(f"{name} is {getattr(self, name)}, but it must be 0 or more.")
         for field, options in (
             ("network", ("mlp", "conv")),
             ("activation", ("tanh", "relu", "leaky-relu", "softplus", "silu")),
-            ("bound", ("elbo", "iwae")),
         ):
             if getattr(self, field) not in options:
                 value = str(getattr(self, field))
                 raise AncestralError(f"there is no {field} {value!r}. " + nearest(value, options))
+        self.check_bound()
         self.check_likelihood()
         if self.bound == "iwae":
-            for name in ("kl_warmup", "free_bits"):
-                if getattr(self, name):
-                    raise AncestralError(f"{name} has no effect with the iwae bound: use --bound elbo.")
+            if self.free_bits:
+                raise AncestralError("free_bits has no effect with the iwae bound: use --bound elbo.")
             if self.beta != 1:
                 raise AncestralError("beta has no effect with the iwae bound: use --bound elbo.")
         if self.beta == 0:

@@ -43,4 +43,5 @@ def categorical_variational_autoencoder(config: CategoricalVAEConfig, data: Data
         particles=config.particles,
         analytic_kl=["z"] if config.bound == "elbo" else [],
         kl_warmup=config.kl_warmup,
+        validation_particles=config.validation_particles,
     )

@@ -66,6 +66,7 @@ class LatentVariableModel(nn.Module):
         kl_warmup: epochs over which that weight rises from 0 (elbo).
         free_bits: nats per latent dimension that cost nothing (elbo): the divergence of a dimension, averaged over the
             batch, counts only above it. Needs ``analytic_kl``.
+        validation_particles: of the importance-weighted bound that :meth:`validation` gives; 0: the objective itself.
         observed: the variable of p that holds the data.
 
     A variable named ``y`` that is not ``observed`` and that neither p nor q draws holds the labels, one-hot with
@@ -90,6 +91,7 @@ class LatentVariableModel(nn.Module):
         beta: float = 1.0,
         kl_warmup: float = 0.0,
         free_bits: float = 0.0,
+        validation_particles: int = 0,
         observed: str = "x",
         classes: int = 0,
     ) -> None:
@@ -98,8 +100,8 @@ class LatentVariableModel(nn.Module):
             raise AncestralError(f"there is no objective {objective!r}. " + nearest(str(objective), ("elbo", "iwae")))
         if objective == "iwae" and (beta != 1 or kl_warmup or free_bits or analytic_kl):
             raise AncestralError("beta, kl_warmup, free_bits and analytic_kl have no effect with objective='iwae'.")
-        if min(beta, kl_warmup, free_bits) < 0:
-            raise AncestralError("beta, kl_warmup and free_bits must be 0 or more.")
+        if min(beta, kl_warmup, free_bits, validation_particles) < 0:
+            raise AncestralError("beta, kl_warmup, free_bits and validation_particles must be 0 or more.")
         if free_bits and not analytic_kl:
             raise AncestralError("free_bits needs the divergence of each dimension: name the variables in analytic_kl.")
         named = list(estimators.values()) if isinstance(estimators, Mapping) else [estimators]
@@ -123,6 +125,7 @@ class LatentVariableModel(nn.Module):
         self.particles = particles
         self.analytic_kl = tuple(analytic_kl)
         self.beta, self.kl_warmup, self.free_bits = beta, kl_warmup, free_bits
+        self.validation_particles = validation_particles
         self.observed = observed
         self.classes = classes
         self.takes_labels = observed != "y" and any("y" in joint.given for joint in (p, q) if isinstance(joint, Joint))
@@ -202,8 +205,12 @@ class LatentVariableModel(nn.Module):
         return scalars
 
     def validation(self, batch: Batch) -> Scalars:
-        """The negative bound itself: no warm-up, no free bits, beta = 1."""
+        """The negative bound itself: no warm-up, no free bits, beta = 1; or that with ``validation_particles``."""
         given = self.given(batch.x, batch.y)
+        if self.validation_particles:
+            found = bounds(self.p, self.q, given, self.validation_particles)
+            scalars = {"loss": -found.log_prob.mean(), "reconstruction": -found.log_likelihood.mean()}
+            return scalars if self.q is self.p else scalars | {"kl": found.kl.mean()}
         if self.objective == "iwae":
             return {"loss": -iwae(self.p, self.q, given, self.particles, self.estimators).mean()}
         terms = elbo_terms(self.p, self.q, given, self.particles, self.estimators, self.analytic_kl)

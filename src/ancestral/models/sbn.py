@@ -44,7 +44,14 @@ def sigmoid_belief_net(config: SBNConfig, data: DataDescription) -> LatentVariab
         upper, lower = (channels, height // 2, width), (channels, height - height // 2, width)
         hidden = {"top": upper, **dict(reversed(layers.items()))}
         p = Joint(chain(config, {**hidden, "bottom": lower}))
-        return StructuredPrediction(p, upper, config.bound, estimators(config, hidden), config.particles)
+        return StructuredPrediction(
+            p,
+            upper,
+            config.bound,
+            estimators(config, hidden),
+            particles=config.particles,
+            validation_particles=config.validation_particles,
+        )
     prior = bernoulli_bias(config.layers[-1]) if config.classes == 2 else one_hot_bias(*layers[top])
     upwards = {"x": data.shape, **layers}
     return LatentVariableModel(
@@ -55,6 +62,7 @@ def sigmoid_belief_net(config: SBNConfig, data: DataDescription) -> LatentVariab
         particles=config.particles,
         analytic_kl=[top] if config.bound == "elbo" else [],
         kl_warmup=config.kl_warmup,
+        validation_particles=config.validation_particles,
     )
 
 
@@ -104,9 +112,19 @@ class StructuredPrediction(LatentVariableModel):
     """Upper halves of training data, ``[64, *upper]``, those that ``sample`` completes."""
 
     def __init__(
-        self, p: Joint, upper: Shape, objective: Objective, estimators: Mapping[str, Estimator], particles: int
+        self,
+        p: Joint,
+        upper: Shape,
+        objective: Objective,
+        estimators: Mapping[str, Estimator],
+        *,
+        particles: int = 1,
+        validation_particles: int = 0,
     ) -> None:
-        super().__init__(p, p, objective, estimators, particles=particles, observed="bottom")
+        super().__init__(
+            p, p, objective, estimators,
+            particles=particles, validation_particles=validation_particles, observed="bottom",
+        )  # fmt: skip
         self.register_buffer("tops", torch.zeros(KEPT, *upper))
 
     def given(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:

@@ -48,6 +48,7 @@ def variational_autoencoder(config: VAEConfig, data: DataDescription) -> LatentV
         analytic_kl=["z"] if elbo else [],
         beta=config.beta,
         kl_warmup=config.kl_warmup,
+        validation_particles=config.validation_particles,
         free_bits=config.free_bits,
     )
 
