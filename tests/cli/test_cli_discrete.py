@@ -69,6 +69,13 @@ def test_every_verb_works(command: Any, discrete: Path, name: str) -> None:
     assert kind in page
     for variable in ("z",) if name in ("categories", "bits") else ("h1", "h2"):
         assert f"Map of {variable}" in page
+    for words in (
+        "h2, h1 are drawn from p itself, given top alone", "The model is given top and has not seen bottom",
+        "only bottom, which it draws, is compared",
+    ):  # fmt: skip
+        assert (words in page) == (name == "halves")
+    walked = command("interpolate", run, "-n", 1, "--steps", 3, "--out", "walks.png").out
+    assert f"{'z is' if name in ('categories', 'bits') else 'h2, h1 are'} discrete: the walks run through" in walked
 
 
 def test_the_report_pairs_the_divergence_of_a_variable_with_its_activity(command: Any, discrete: Path) -> None:

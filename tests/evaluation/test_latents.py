@@ -71,6 +71,17 @@ def test_the_nearest_training_row_of_a_training_row_is_itself() -> None:
     torch.testing.assert_close(distance, torch.full((3,), 0.03), atol=1e-3, rtol=0)
 
 
+def test_the_nearest_row_to_what_is_drawn_is_found_by_that_part_alone() -> None:
+    x = np.random.default_rng(1).integers(0, 256, (53, 1, 3, 5), dtype=np.uint8)
+    data = assemble("images", Raw(Rows(x)), DataConfig())
+    rows = data.rows("train", [0, 7, 11])
+    mixed = torch.cat([rows.roll(1, 0)[:, :, :1], rows[:, :, 1:]], 2)  # the upper row of another
+    found, distance = nearest_training_rows(mixed, data, lambda x: x[:, :, 1:])
+    assert torch.equal(found, rows)
+    assert distance.max() < 1e-3
+    assert nearest_training_rows(mixed, data)[1].min() > 0.1
+
+
 def test_a_sole_latent_variable_is_reported_under_its_own_name() -> None:
     data = ancestral.data.load("digits")
     p = Joint({"code": standard_normal(3), "x | code": bernoulli(mlp(3, (1, 8, 8)), event_dims=3)})

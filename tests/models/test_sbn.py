@@ -283,6 +283,55 @@ def test_the_activity_of_a_one_hot_unit_is_summed_over_its_classes() -> None:
     assert divergence_per_unit(model, x)["h1"].shape == moves.shape == (5,)
 
 
+def test_the_activity_of_a_later_layer_is_that_of_its_mean_over_the_earlier_one() -> None:
+    model, x = net(layers=(2, 3)), images()
+    for parameter in model.q.parameters():
+        parameter.data.mul_(7)  # so that it moves
+    q1, q2 = (model.q.conditionals[name].network for name in ("h1", "h2"))
+    first, second = q1(x).sigmoid(), torch.zeros(())
+    for h1 in vectors(2):
+        mass = (h1 * first + (1 - h1) * (1 - first)).prod(-1, keepdim=True)
+        second = second + mass * q2(h1).sigmoid()
+    state = torch.random.get_rng_state()
+    moves = activity(model, [(x, None)] * 101)  # many rows, that the draws of h1 average out
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.testing.assert_close(moves["h1"], first.repeat(101, 1).var(0))
+    torch.testing.assert_close(moves["h2"], second.repeat(101, 1).var(0), atol=0.002, rtol=0.1)
+    at_the_mean = q2(first).sigmoid().var(0)
+    assert bool(((moves["h2"] - at_the_mean).abs() > 0.01).any())  # which would be another number
+
+
+def test_a_unit_that_is_deaf_to_the_data_has_no_activity_however_it_is_drawn() -> None:
+    model, x = net(layers=(5, 3)), images()
+    for parameter in model.q.conditionals["h1"].parameters():
+        parameter.data.zero_()
+    for parameter in model.q.conditionals["h2"].parameters():
+        parameter.data.mul_(17)  # q(h2 | h1) moves with h1, but h1 with nothing
+    moves = activity(model, [(x, None)] * 101)
+    assert moves["h1"].abs().max() < 1e-12
+    assert moves["h2"].abs().max() < 0.01
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_reconstructions_are_made_of_values_that_the_layers_can_take(classes: int) -> None:
+    model, x = net(classes=classes), images()
+    q1, q2 = (model.q.conditionals[name].network for name in ("h1", "h2"))
+
+    def most_probable(logits: Tensor) -> Tensor:
+        return (logits > 0).to(logits) if classes == 2 else F.one_hot(logits.argmax(-1), classes).to(logits)
+
+    h1 = most_probable(q1(x))
+    expected = model.decode({"h1": h1, "h2": most_probable(q2(h1))})
+    assert torch.equal(model.reconstruct(x), expected)
+
+
+def test_a_bit_as_probable_as_not_is_reconstructed_too() -> None:
+    model, x = net(), images()
+    for parameter in model.q.parameters():
+        parameter.data.zero_()
+    assert bool(model.reconstruct(x).isfinite().all())
+
+
 def test_what_is_drawn_from_p_itself_has_no_divergence() -> None:
     assert divergence_per_unit(completion(), images()) == {}
 

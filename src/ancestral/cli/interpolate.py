@@ -39,6 +39,7 @@ def main(words: Sequence[str]) -> int:
     data = description(run)
     path = destination(arguments.out, run.path / "interpolations", data)
 
+    from ancestral.distributions.support import is_density
     from ancestral.evaluation.interpolation import interpolate
     from ancestral.models import LatentVariableModel
     from ancestral.models.contract import CanEncode
@@ -56,5 +57,13 @@ def main(words: Sequence[str]) -> int:
         ends = model.noise(2 * arguments.number)
     x = interpolate(model, ends, arguments.steps, given)
     write(x, path, data, arguments.steps)
+    if isinstance(model, LatentVariableModel):
+        discrete = [name for name, prior in model.priors().items() if not is_density(prior)]
+        if discrete:
+            verb = "is" if len(discrete) == 1 else "are"
+            print(
+                f"{', '.join(discrete)} {verb} discrete: the walks run through probabilities, between the values that "
+                "the model has learned from."
+            )
     print(f"{len(x) // arguments.steps} walks of {arguments.steps} points:  {path}")
     return 0

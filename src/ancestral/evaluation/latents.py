@@ -9,7 +9,7 @@ from ancestral.data import Dataset
 from ancestral.errors import AncestralError
 from ancestral.evaluation.figures import Figure
 from ancestral.models import LatentVariableModel
-from ancestral.models.latent_variable import ACTIVE, activity as activity_of_batches
+from ancestral.models.latent_variable import ACTIVE, PATHS, activity as activity_of_batches, drawn_after_others
 
 
 def activity(model: LatentVariableModel, data: Dataset, split: str = "test") -> dict[str, Tensor]:
@@ -27,11 +27,17 @@ def activity(model: LatentVariableModel, data: Dataset, split: str = "test") -> 
 
 def active_units(model: LatentVariableModel, data: Dataset, split: str = "test") -> list[Figure]:
     """How many units of each latent variable are active, A_u > 0.01; no figure where :func:`activity` has none."""
+    found = activity(model, data, split)
+    later = drawn_after_others(model)
+    mean = "mean of p given what is known" if model.q is model.p else "posterior mean"
     return [
         Figure(
-            f"active units of {name}", float((values > ACTIVE).sum()), f"of {values.numel()}", "exact",
-            "variance over data of the posterior mean above 0.01", datapoints=len(getattr(data, split)),
+            f"active units of {name}", float((values > ACTIVE).sum()), f"of {values.numel()}",
+            "estimate" if name in later else "exact",
+            f"variance over data of the {mean} above {ACTIVE}"
+            + (f", by {2 * PATHS} draws of the variables before it" if name in later else ""),
+            datapoints=len(getattr(data, split)),
             data=f"{data.name}, {split}", digest=data.digest(split),  # type: ignore[arg-type]
         )
-        for name, values in activity(model, data, split).items()
+        for name, values in found.items()
     ]  # fmt: skip

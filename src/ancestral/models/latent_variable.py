@@ -13,7 +13,7 @@ from torch.distributions import Distribution, kl_divergence
 
 from ancestral.core import AncestralSampling, Cost, Estimators, Joint, Site, Trace, run
 from ancestral.distributions import base_of, check_support
-from ancestral.distributions.support import kind_of, mean_of
+from ancestral.distributions.support import is_density, kind_of, mean_of
 from ancestral.errors import AncestralError, GraphError, nearest
 from ancestral.estimators import Enumerate, Reparameterized
 from ancestral.estimators.schedules import estimators_at
@@ -28,16 +28,24 @@ Latents = Tensor | dict[str, Tensor]
 
 ACTIVE = 0.01
 """A latent unit whose :func:`activity` is above this is active (Burda, Grosse and Salakhutdinov, 2016, section 5.2)."""
+PATHS = 8
+"""Draws of the variables before a unit in each of the two estimates of its posterior mean."""
 
 
 class _Mean:
-    """Takes the mean of a distribution for its value; where it is not known, a draw or an error."""
+    """Takes the mean of a distribution for its value; where it is not known, a draw or an error.
 
-    def __init__(self, or_draw: bool = False) -> None:
-        self.or_draw = or_draw
+    With ``possible=True`` a discrete variable takes its most probable value instead: a fraction is none of its values,
+    and no network that reads it has ever seen one.
+    """
+
+    def __init__(self, or_draw: bool = False, possible: bool = False) -> None:
+        self.or_draw, self.possible = or_draw, possible
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
         mean = mean_of(distribution)
+        if mean is not None and self.possible and not is_density(distribution):
+            mean = distribution.mode.nan_to_num(1.0)  # torch has none for a bit as probable as not
         if mean is not None:
             return mean.expand(*trace.missing_shape(distribution), *mean.shape)
         if self.or_draw:
@@ -152,6 +160,10 @@ class LatentVariableModel(nn.Module):
     def data(self, values: Mapping[str, Tensor]) -> Tensor:
         """The datapoints of a run's values, ``[n, *shape]``: what :meth:`given` has taken apart."""
         return values[self.observed]
+
+    def predicted(self, x: Tensor) -> Tensor:
+        """The part of datapoints that p draws: all, unless a model is given a part."""
+        return x
 
     def condition(self, n: int) -> dict[str, Tensor]:
         """Values of what p is conditioned on, for n datapoints that are to be drawn: labels, each class as likely.
@@ -328,11 +340,11 @@ class LatentVariableModel(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, *, sample: bool = False, y: Tensor | None = None) -> Tensor:
-        """The mean of p(x | z) at the mean of q(z | x).
+        """The mean of p(x | z) at the mean of q(z | x), or at its most probable value where z is discrete.
 
         ``sample=True``: at a draw of it, and a draw of x too if that has no mean in closed form.
         """
-        z = self._posterior(x, y, None if sample else _Mean())
+        z = self._posterior(x, y, None if sample else _Mean(possible=True))
         values = self.conditions(x, y) | {name: z[name] for name in z.drawn}
         return self.data(run(self.p, values, (x.shape[0],), {self.observed: _Mean(or_draw=sample)}).values)
 
@@ -386,23 +398,58 @@ def activity(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor 
 
     .. math:: A_u = Cov_x(E_{q(u | x)}[u])
 
-    A unit that is a one-hot vector has the sum over its classes. A variable whose posterior mean is not known in closed
-    form (an index, a normalizing flow) is left out, and so are all where there is a single datapoint, with which
-    nothing moves.
+    The mean of a variable that q draws after others is an expectation over those. It is estimated twice, by
+    independent draws, whose covariance over the data is free of their noise: an unbiased estimate, which can be
+    negative. That of any other variable is exact. A unit that is a one-hot vector has the sum over its classes.
+
+    A variable whose mean is not known in closed form even so (an index, a normalizing flow) is left out, and so are all
+    where there is a single datapoint, with which nothing moves. The random stream outside is left as it was.
 
     Args:
         batches: of x and of labels y, as :meth:`ancestral.data.Dataset.batches` gives them.
 
     Source: Burda, Grosse and Salakhutdinov (2016), section 5.2.
     """
-    means: dict[str, list[Tensor]] = {}
-    for x, y in batches:
-        for name, value in model.posterior_means(x, y).items():
-            means.setdefault(name, []).append(value.double())
-    together = {name: torch.cat(values) for name, values in means.items()}
-    moves = {name: values.var(0) for name, values in together.items() if len(values) > 1}
+    means: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for x, y in batches:
+            for name, pair in _means_over_paths(model, x, y).items():
+                means.setdefault(name, []).append(pair)
+    moves = {}
+    for name, pairs in means.items():
+        first, second = (torch.cat(values) for values in zip(*pairs, strict=True))
+        if len(first) > 1:
+            moves[name] = ((first - first.mean(0)) * (second - second.mean(0))).sum(0) / (len(first) - 1)
     one_hot = {name for name, prior in model.priors().items() if kind_of(prior) == "one-hot"} if moves else set()
     return {name: (value.sum(-1) if name in one_hot else value).flatten() for name, value in moves.items()}
+
+
+def _means_over_paths(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> dict[str, tuple[Tensor, Tensor]]:
+    """E_{q(u | x)}[u] by variable, ``[batch, *event]`` in float64, twice: over draws of what q draws before u."""
+    trace = Trace((2 * PATHS if drawn_after_others(model) else 1, x.shape[0]), model.given(x, y), AncestralSampling())
+    model.q(trace)
+    pairs = {}
+    for name in trace.drawn:
+        distribution = trace.sites[name].distribution
+        mean = mean_of(distribution)
+        if mean is not None:
+            mean = mean.double().expand(*trace.missing_shape(distribution), *mean.shape)
+            first, second = mean.chunk(2) if len(mean) > 1 else (mean, mean)
+            pairs[name] = (first.mean(0), second.mean(0))
+    return pairs
+
+
+def drawn_after_others(model: LatentVariableModel) -> set[str]:
+    """The latent variables that q draws given others that it has drawn."""
+    if not isinstance(model.q, Joint):  # a model with state: anything it met before may be a parent
+        return set(model.latents()[1:])
+    after: set[str] = set()
+    latents = set(model.latents())
+    for name, parents in model.q.parents.items():  # in ancestral order
+        if any(parent in latents or parent in after for parent in parents):
+            after.add(name)
+    return after & latents
 
 
 @torch.no_grad()

@@ -136,6 +136,10 @@ class StructuredPrediction(LatentVariableModel):
         """The two halves as one image."""
         return torch.cat([values["top"], values["bottom"]], 2)
 
+    def predicted(self, x: Tensor) -> Tensor:
+        """The lower halves."""
+        return self.given(x)["bottom"]
+
     def condition(self, n: int) -> dict[str, Tensor]:
         """Upper halves of training data, the same ones in turn."""
         return {"top": self.tops[torch.arange(n, device=self.tops.device) % len(self.tops)]}

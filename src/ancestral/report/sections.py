@@ -185,6 +185,8 @@ def reconstructions(run: Run, progress: Progress) -> dict[str, Any] | Text:
         "reconstructions_help", rows=held.count, split=held.split_words,
         particles=counted(RECONSTRUCTION_PARTICLES, "particle"),
     )  # fmt: skip
+    if model.q is model.p:
+        about = joined(about, say("prediction_help", **_roles(model, held)))
     return {"about": about, "groups": groups, "side": _side(held.x.shape[2:])}
 
 
@@ -274,7 +276,14 @@ def latent(run: Run) -> dict[str, Any] | Text:
             "ratio": held.x.shape[3] / held.x.shape[2],
         }
     legend = [{"color": label, "words": say("class", label=label)} for label in range(classes)] if colored else []
-    return {"variables": variables, "sprite": sprite, "legend": legend}
+    note = say("latent_of_p", **_roles(model, held)) if model.q is model.p else None
+    return {"variables": variables, "sprite": sprite, "legend": legend, "note": note}
+
+
+def _roles(model: LatentVariableModel, held: Held) -> dict[str, str]:
+    """The names of what is drawn, given and observed, of a model whose latent variables are drawn from p itself."""
+    given = list(model.conditions(held.x[:1], None if held.y is None else held.y[:1]))
+    return {"drawn": ", ".join(model.latents()), "given": ", ".join(given) or "nothing", "observed": model.observed}
 
 
 def _map(name: str, values: Tensor, held: Held, colored: bool) -> dict[str, Any] | Text:
@@ -371,13 +380,14 @@ def neighbors(run: Run) -> dict[str, Any] | Text:
     images = is_image(run.config["description"]["shape"])
     held = take(run, DRAWS)
     given = _conditions(model, held, DRAWS)
+    part: Callable[[Tensor], Tensor] = model.predicted if isinstance(model, LatentVariableModel) else lambda x: x
     draws = model.sample(DRAWS, **given).cpu()
     means = draws[:0]
     if isinstance(model, LatentVariableModel):
         with contextlib.suppress(AncestralError):  # no mean in closed form
             means = model.sample(DRAWS, mean=True, **given).cpu()
     shown = (means if len(means) else draws)[: NEIGHBORS if images else 0]
-    nearest_rows, of_shown = nearest_training_rows(shown, held.data)
+    nearest_rows, of_shown = nearest_training_rows(shown, held.data, part)
     rows = [
         {
             "pair": [thumbnail(shown[i]), thumbnail(nearest_rows[i])],
@@ -389,10 +399,12 @@ def neighbors(run: Run) -> dict[str, Any] | Text:
     notes = [say("neighbors_help") if images else say("neighbors_table")]
     if images and len(means):
         notes.append(say("neighbors_mean"))
+    if isinstance(model, LatentVariableModel) and part(held.x).shape != held.x.shape:
+        notes.append(say("neighbors_part", **_roles(model, held)))
     wrong: dict[str, Text] = {}
     if held.split != "train":
         asked = (draws, means if len(means) else draws, held.x)
-        of_draws, of_means, of_held = (nearest_training_rows(x, held.data)[1].median().item() for x in asked)
+        of_draws, of_means, of_held = (nearest_training_rows(x, held.data, part)[1].median().item() for x in asked)
         words = {"samples": f"{of_draws:.3g}", "held": f"{of_held:.3g}"}
         beside = say("neighbors_means", means=f"{of_means:.3g}") if len(means) else Text("", "")
         notes.append(
@@ -403,7 +415,7 @@ def neighbors(run: Run) -> dict[str, Any] | Text:
             wrong["near"] = say("near")
         if min(of_draws, of_means) > FAR * of_held > 0:
             wrong["far"] = say("far", **words | {"samples": f"{min(of_draws, of_means):.3g}"})
-    apart, of_data = (torch.pdist(x.flatten(1).float().cpu()).median().item() for x in (draws, held.x))
+    apart, of_data = (torch.pdist(part(x).flatten(1).float().cpu()).median().item() for x in (draws, held.x))
     words = {"samples": f"{apart:.3g}", "data": f"{of_data:.3g}"}
     notes.append(say("neighbors_variety", split=held.split_words, **words))
     if apart < ALIKE * of_data:

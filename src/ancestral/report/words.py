@@ -157,6 +157,7 @@ ENGLISH = {
     "original_and_reconstruction": "Original and reconstruction, row {row}: {value} nats",
     "nats": "{value} nats",
     # columns
+    "prediction_help": "The model is given {given} and has not seen {observed}: this is a prediction of it.",
     "columns_help": "Of {rows} of the {split} data, in their own units. The error is the root mean square of original "
     "minus reconstruction; beside it, as a part of the column's standard deviation: 1 is no better than always saying "
     "the mean.",
@@ -170,6 +171,8 @@ ENGLISH = {
     # latent space
     "latent_game": "a generative adversarial network has no posterior: nothing maps data to latent values.",
     "latent_no_means": "the posterior means of this model are not known in closed form.",
+    "latent_of_p": "{drawn} are drawn from p itself, given {given} alone: what is called posterior here has not seen "
+    "{observed}, which the model predicts.",
     "map_title": "Map of {name}",
     "map_direct": "Posterior means of {rows} of the {split} data, the two dimensions of {name} as they are.",
     "map_components": "Posterior means of {rows} of the {split} data: the first two principal components of the "
@@ -206,6 +209,7 @@ ENGLISH = {
     # neighbors
     "neighbors_help": "Left the model's sample, right the training row at the least Euclidean distance, which is "
     "written under it.",
+    "neighbors_part": "The model is given {given}: only {observed}, which it draws, is compared.",
     "neighbors_mean": "Samples are shown as the mean of p(x | z).",
     "neighbors_distance": "The median distance to the nearest training row is {samples} for {draws} draws{means}, and "
     "{held} for {rows} of the {split} data.",
@@ -307,6 +311,7 @@ ENGLISH = {
     "of them does, measured on the second half; it is called biased above four standard errors. Variance: of "
     "one gradient, summed over the parameters. Of two unbiased estimators, the one with the smaller variance times "
     "time reaches the same precision sooner.",
+    "own_estimator": "as the run was trained",
     "promise": "in theory",
     "bias": "bias",
     "seen": "seen",
@@ -320,7 +325,7 @@ ENGLISH = {
     "reference_exact": "The gradient itself is exact, summed over all values of the latent variables: its length is "
     "{norm}.",
     "reference_drawn": "There are too many values to sum over, or they are continuous, so the gradient itself is the "
-    "mean of {draws} unbiased gradients ({estimators}, {particles} particles each): its length is {norm}, with a "
+    "mean of {draws} unbiased gradients ({estimators}, {particles} each): its length is {norm}, with a "
     "standard error of {error}.",
     "measured_help": "Parameters: {parameters}; particles: {particles}.",
     "spread": "Spread of the gradients",
@@ -480,6 +485,7 @@ JAPANESE = {
     "worst": "最悪",
     "original_and_reconstruction": "行 {row} の元のデータと再構成：{value} ナット",
     "nats": "{value} ナット",
+    "prediction_help": "モデルには {given} だけを与えています。{observed} は見ておらず、ここにあるのはその予測です。",
     "columns_help": "{split}データ {rows}について、元の単位で示します。誤差は元の値と再構成の差の二乗平均平方根です。"
     "その右は列の標準偏差に対する比で、1 なら常に平均を答えるのと同じです。",
     "columns_help_samples": "{split}データ {rows}と、同じ数の標本を、元の単位で示します。",
@@ -491,6 +497,8 @@ JAPANESE = {
     "error_share": "標準偏差比",
     "latent_game": "敵対的生成ネットワークには事後分布がなく、データを潜在変数に写せません。",
     "latent_no_means": "このモデルの事後平均は閉じた形では求まりません。",
+    "latent_of_p": "{drawn} は p そのものから、{given} だけを与えて抽出されます。ここで事後分布と呼ぶものは、"
+    "モデルが予測する {observed} を見ていません。",
     "map_title": "{name} の図",
     "map_direct": "{split}データ {rows}の事後平均です。{name} の二つの次元をそのまま示します。",
     "map_components": "{split}データ {rows}の事後平均です。"
@@ -525,6 +533,7 @@ JAPANESE = {
     "manifold_prior": "格子は標準正規分布に従いますが、このモデルの事前分布はそれとは異なります。",
     "manifold_table": "データが画像ではありません。",
     "neighbors_help": "左がモデルの標本、右がユークリッド距離で最も近い学習データです。距離をその下に書きました。",
+    "neighbors_part": "モデルには {given} を与えているので、抽出される {observed} だけを比べます。",
     "neighbors_mean": "標本は p(x | z) の平均で示します。",
     "neighbors_distance": "最も近い学習データまでの距離の中央値は、抽出した {draws} 個の標本で {samples}{means}、"
     "{split}データ {rows}で {held} です。",
@@ -621,6 +630,7 @@ JAPANESE = {
     "measured_columns": "バイアス：勾配の平均のずれ。前半の抽出でのずれの方向を、後半の抽出で測ります。標準誤差の 4 "
     "倍を超えるときに「偏りあり」とします。分散：勾配 1 "
     "回分の、全パラメータについての和。不偏な推定法どうしでは、分散×時間の小さいほうが同じ精度に早く達します。",
+    "own_estimator": "この run の学習での設定",
     "promise": "理論上",
     "bias": "バイアス",
     "seen": "観測",
@@ -633,7 +643,7 @@ JAPANESE = {
     "variance_times_time": "分散×ミリ秒",
     "reference_exact": "真の勾配は、潜在変数のすべての値について和をとった厳密な値です。長さは {norm} です。",
     "reference_drawn": "値が多すぎるか連続なので和をとれません。真の勾配の代わりに、不偏な勾配 {draws} "
-    "回（{estimators}、各 {particles} 粒子）の平均を使います。長さは {norm}、標準誤差は {error} です。",
+    "回（{estimators}、各 {particles}）の平均を使います。長さは {norm}、標準誤差は {error} です。",
     "measured_help": "パラメータ数：{parameters}、粒子数：{particles}。",
     "spread": "勾配の散らばり",
     "spread_help_one": "点は勾配 1 回分、太い線はその平均、破線は真の勾配（∇）です。範囲の外にあるものは端に描きます。",
@@ -695,7 +705,20 @@ KNOWN = (
     (r"of (\d+)", r"（\1 個中）"),
     (r"importance-weighted, (\d+) particles from q", r"重点サンプリング、q からの \1 粒子"),
     (r"mean over (\d+) draws from q", r"q から抽出した \1 個についての平均"),
-    ("variance over data of the posterior mean above (.+)", r"事後平均のデータ上の分散が \1 を超えるもの"),
+    ("variance over data of the posterior mean above ([^,]+)", r"事後平均のデータ上の分散が \1 を超えるもの"),
+    (
+        "variance over data of the posterior mean above ([^,]+), by (.+) draws of the variables before it",
+        r"事後平均のデータ上の分散が \1 を超えるもの（先に抽出される変数の \2 回の抽出による）",
+    ),
+    (
+        "variance over data of the mean of p given what is known above ([^,]+)",
+        r"与えられた値のもとでの p の平均のデータ上の分散が \1 を超えるもの",
+    ),
+    (
+        "variance over data of the mean of p given what is known above ([^,]+), by (.+) draws of the variables "
+        "before it",
+        r"与えられた値のもとでの p の平均のデータ上の分散が \1 を超えるもの（先に抽出される変数の \2 回の抽出による）",
+    ),
     ("test", "テスト"),
     ("validation", "検証"),
     ("train", "学習"),
