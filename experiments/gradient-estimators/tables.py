@@ -7,8 +7,8 @@
 
 The second line runs one cell, the third a table (or a row of one), the last prints the tables as Markdown.
 
-A cell is first trained for a tenth of its passes with each of a few learning rates; the one with the best bound on
-validation images is trained for all of them, and evaluated on the test images. Every column of a row has the same
+A cell is trained with each of a few learning rates for the first fifth of its passes; the run with the best bound on
+validation images goes on to the end, and is evaluated on the test images. Every column of a row has the same
 budget: updates, batches, schedule, learning rates to choose from. Of every run those weights count that were best on
 validation images by the figure of the table: where that is log p, by a bound of 25 particles, since a bound of one
 particle, which is what is trained, can stand still while the likelihood still rises.
@@ -27,6 +27,7 @@ import hashlib
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -37,10 +38,9 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RATES = (1e-3, 3e-3, 1e-2)
-SHORT = 10
-"""Of so many parts of the passes, one chooses the learning rate."""
 VALIDATION_PARTICLES = 25
 VALIDATIONS = 5
+"""In a run; at the first the learning rate is chosen."""
 SHARED = {"batch_size": 100, "optimizer": "adam", "schedule": "cosine"}
 UPDATES_PER_EPOCH = 500  # 50,000 images in batches of 100
 
@@ -213,25 +213,19 @@ def settings_of(cell: str, rate: float, epochs: int) -> dict[str, Any]:
     return {**chosen, "learning_rate": rate, "epochs": epochs, "validate_every": max(1, epochs // VALIDATIONS)}
 
 
-def short(epochs: int) -> int:
-    """Passes of the runs that choose the learning rate."""
-    return max(1, epochs // SHORT)
-
-
 def digest(settings: object) -> str:
     """Short, for the name of a folder: other settings are another run."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def folder_of(cell: str, budget: str, rate: float, epochs: int) -> Path:
-    return HERE / "runs" / budget / cell / f"rate-{rate:g}-{epochs}-{digest(settings_of(cell, rate, epochs))}"
+    return HERE / "runs" / budget / cell / f"rate-{rate:g}-{digest(settings_of(cell, rate, epochs))}"
 
 
 def asked_of(cell: str, epochs: int) -> str:
     """What a record must have been made with to count."""
     row = TABLES[cell.split("/")[0]][cell.split("/")[1]]
-    runs = [settings_of(cell, rate, passes) for rate in RATES for passes in (short(epochs), epochs)]
-    return digest([runs, row.particles, row.figure])
+    return digest([[settings_of(cell, rate, epochs) for rate in RATES], row.particles, row.figure])
 
 
 def epochs_of(cell: str, budget: str) -> int:
@@ -248,29 +242,53 @@ def recorded(cell: str, budget: str) -> dict[str, Any] | None:
     return record if record.get("asked") == asked_of(cell, epochs_of(cell, budget)) else None
 
 
-def train(cell: str, folder: Path, rate: float, epochs: int) -> Any:
-    """A run of the cell, new, continued or done."""
+class Until:
+    """Interrupts training, as Ctrl-C does, when so many passes are over; the validation that is due then is made."""
+
+    def __init__(self, epoch: float) -> None:
+        from ancestral.training.progress import make_reporter
+
+        self.epoch, self.reporter = epoch, make_reporter()
+
+    def begin(self, total: int, done: int) -> None:
+        self.reporter.begin(total, done)
+
+    def update(self, done: int, epoch: float, scalars: dict[str, float]) -> None:
+        self.reporter.update(done, epoch, scalars)
+        if epoch >= self.epoch:
+            signal.raise_signal(signal.SIGINT)
+
+    def say(self, message: str) -> None:
+        self.reporter.say(message)
+
+    def end(self) -> None:
+        self.reporter.end()
+
+
+def train(cell: str, folder: Path, rate: float, epochs: int, until: float) -> None:
+    """Train a run of the cell for so many of its passes, from where it stands.
+
+    Raises:
+        AncestralError: it was interrupted before.
+    """
     import ancestral
     from ancestral.errors import AncestralError
-    from ancestral.training.progress import make_reporter
 
     settings = settings_of(cell, rate, epochs)
     model, data = settings.pop("model"), settings.pop("data")
-    reporter = make_reporter()
-    if (folder / "config.toml").exists():
-        ancestral.resume(folder, reporter=reporter)
-    else:
-        ancestral.train(model, data, out=folder, reporter=reporter, **settings)
-    state = json.loads((folder / "checkpoints" / "last" / "state.json").read_text())
-    if not state["finished"]:
+    if not (folder / "config.toml").exists():
+        ancestral.train(model, data, out=folder, reporter=Until(until), **settings)
+    elif not validated(folder, until):
+        ancestral.resume(folder, reporter=Until(until))
+    if not validated(folder, until):
         raise AncestralError(f"{cell} was interrupted; the same command continues it.")
-    return ancestral.load(folder)  # the weights of the best validation
 
 
-def validation_bound(folder: Path) -> float:
-    """The best of a run, in nats."""
-    state = json.loads((folder / "checkpoints" / "best" / "state.json").read_text())
-    return -float(state["validation_loss"])
+def validated(folder: Path, until: float) -> list[float]:
+    """The validation loss after so many passes, in nats, if it has come to that."""
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if "validation loss" in row and row["epoch"] >= until]
+    return [math.inf if row["validation loss"] is None else row["validation loss"] for row in rows[:1]]
 
 
 def reproduce(cell: str, budget: str) -> None:
@@ -287,23 +305,25 @@ def reproduce(cell: str, budget: str) -> None:
     table, row_name, column = cell.split("/")
     row = TABLES[table][row_name]
     epochs = epochs_of(cell, budget)
-    bounds = dict.fromkeys(RATES, -math.inf)
+    first = max(1, epochs // VALIDATIONS)
+    losses = dict.fromkeys(RATES, math.inf)
     for rate in RATES:
-        folder = folder_of(cell, budget, rate, short(epochs))
+        folder = folder_of(cell, budget, rate, epochs)
         try:
-            train(cell, folder, rate, short(epochs))
-            bounds[rate] = validation_bound(folder)
+            train(cell, folder, rate, epochs, first)
+            losses[rate] = validated(folder, first)[0]
         except AncestralError as error:
             if "diverged" not in str(error):
                 raise
-    if max(bounds.values()) == -math.inf:
+    if min(losses.values()) == math.inf:
         raise AncestralError(f"{cell} has diverged at every learning rate.")
-    best = max(bounds, key=bounds.__getitem__)
-    run = train(cell, folder_of(cell, budget, best, epochs), best, epochs)
+    best = min(losses, key=losses.__getitem__)
+    folder = folder_of(cell, budget, best, epochs)
+    train(cell, folder, best, epochs, epochs)
+    run = ancestral.load(folder)  # the weights of the best validation
     started = time.monotonic()
     figures = run.evaluate(particles=row.particles)
-    folder = folder_of(cell, budget, best, epochs) / "checkpoints" / "last"
-    state = json.loads((folder / "state.json").read_text())
+    state = json.loads((folder / "checkpoints" / "last" / "state.json").read_text())
     record = {
         "about": row.about,
         "command": f"python experiments/gradient-estimators/tables.py {cell}"
@@ -315,7 +335,8 @@ def reproduce(cell: str, budget: str) -> None:
         "updates": state["step"],
         "minutes": round(state["seconds"] / 60, 2),
         "evaluation_minutes": round((time.monotonic() - started) / 60, 2),
-        "short_runs": {f"{rate:g}": None if math.isinf(bound) else bound for rate, bound in bounds.items()},
+        "chosen_after_passes": first,
+        "validation_losses": {f"{rate:g}": None if math.isinf(loss) else loss for rate, loss in losses.items()},
         "settings": run.config["settings"] | run.config["data_settings"] | run.config["training"],
         "figures": [asdict(figure) for figure in figures],
         "figure": row.figure,

@@ -96,9 +96,16 @@ def test_a_cell_is_trained_recorded_and_then_left_alone(toy: Any, tmp_path: Path
     record = toy.recorded(CELL, "default")
     assert record["published"] == 17.0
     assert record["settings"]["epochs"] == 2
-    assert set(record["short_runs"]) == {"0.001", "0.003", "0.01"}
-    best = max(record["short_runs"], key=lambda rate: record["short_runs"][rate])
+    losses, after = record["validation_losses"], record["chosen_after_passes"]
+    assert (set(losses), after) == ({"0.001", "0.003", "0.01"}, 1)
+    best = min(losses, key=losses.__getitem__)
     assert float(best) == record["settings"]["learning_rate"]
+    for folder in (tmp_path / "runs" / "default" / CELL).iterdir():
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        validations = {row["epoch"]: row["validation loss"] for row in rows if "validation loss" in row}
+        rate = folder.name.split("-")[1]
+        assert validations[after] == losses[rate]  # all were trained so far, by the schedule of the whole
+        assert max(validations) == (2 if rate == best else after)  # and one to the end
     figure = next(figure for figure in record["figures"] if figure["name"] == "log p(x)")
     assert (figure["particles"], figure["data"].split(", ")[1]) == (7, "test")
     file = toy.record_of(CELL, "default")
