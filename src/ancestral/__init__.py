@@ -46,7 +46,9 @@ if TYPE_CHECKING:
         bits_per_dimension as bits_per_dimension,
         categorical as categorical,
         continuous_bernoulli as continuous_bernoulli,
+        darn as darn,
         discretized_logistic as discretized_logistic,
+        nade as nade,
         normal as normal,
         one_hot as one_hot,
         one_hot_bias as one_hot_bias,
@@ -81,11 +83,18 @@ if TYPE_CHECKING:
         GAN as GAN,
         LatentVariableModel as LatentVariableModel,
         categorical_variational_autoencoder as categorical_variational_autoencoder,
+        helmholtz_machine as helmholtz_machine,
         sigmoid_belief_net as sigmoid_belief_net,
         variational_autoencoder as variational_autoencoder,
     )
     from ancestral.networks import linear as linear, mlp as mlp
-    from ancestral.objectives import elbo as elbo, expectation as expectation, iwae as iwae
+    from ancestral.objectives import (
+        elbo as elbo,
+        expectation as expectation,
+        iwae as iwae,
+        reweighted_wake_sleep as reweighted_wake_sleep,
+        wake_sleep as wake_sleep,
+    )
     from ancestral.runs import Run as Run, fit as fit, load as load, resume as resume, train as train
 
 __version__ = "0.1.0"
@@ -122,13 +131,17 @@ _HOME = {
     "elbo": "ancestral.objectives",
     "expectation": "ancestral.objectives",
     "iwae": "ancestral.objectives",
+    "reweighted_wake_sleep": "ancestral.objectives",
+    "wake_sleep": "ancestral.objectives",
     "DiscretizedLogistic": "ancestral.distributions",
     "bernoulli": "ancestral.distributions",
     "bernoulli_bias": "ancestral.distributions",
     "bits_per_dimension": "ancestral.distributions",
     "categorical": "ancestral.distributions",
     "continuous_bernoulli": "ancestral.distributions",
+    "darn": "ancestral.distributions",
     "discretized_logistic": "ancestral.distributions",
+    "nade": "ancestral.distributions",
     "normal": "ancestral.distributions",
     "one_hot": "ancestral.distributions",
     "one_hot_bias": "ancestral.distributions",
@@ -138,6 +151,7 @@ _HOME = {
     "GAN": "ancestral.models",
     "LatentVariableModel": "ancestral.models",
     "categorical_variational_autoencoder": "ancestral.models",
+    "helmholtz_machine": "ancestral.models",
     "sigmoid_belief_net": "ancestral.models",
     "variational_autoencoder": "ancestral.models",
     "Run": "ancestral.runs",

@@ -19,6 +19,7 @@ SIZES: dict[str, tuple[object, ...]] = {
     "classes": ("sbn", "--layers", 5, 3, "--classes", 4),
     "halves": ("sbn", "--layers", 5, 3, "--task", "structured-prediction"),
     "categories": ("categorical-vae", "--latents", 3, "--classes", 5, "--encoder-hidden", 7, "--decoder-hidden", 11),
+    "machine": ("helmholtz", "--layers", 5, 3),
     "bits": ("categorical-vae", "--latents", 3, "--classes", 2, "--encoder-hidden", 7, "--decoder-hidden", 11),
 }
 NAMES = tuple(SIZES)

@@ -28,6 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "sbn": {"layers": (3, 2)},
     "categorical-vae": {"latents": 3, "classes": 3, "encoder_hidden": (7,), "decoder_hidden": (5,)},
     "m2": {"latent": 3, "hidden": (7,), "labels": 11, "labels_per_batch": 5},
+    "helmholtz": {"layers": (3, 2)},
 }
 
 
@@ -198,7 +199,22 @@ CATEGORICAL_VAE: dict[str, Case] = {
     "kl_warmup": (1.5, {}, weights),
     "validation_particles": (7, {}, losses),
 }
-OF_MODELS = {"vae": VAE, "gan": GAN, "sbn": SBN, "categorical-vae": CATEGORICAL_VAE, "m2": M2}
+ELBO = {"objective": "elbo"}
+REWEIGHTED = {"objective": "reweighted-wake-sleep", "particles": 3}
+HELMHOLTZ: dict[str, Case] = {
+    **{name: (value, {**ELBO, **besides}, seen) for name, (value, besides, seen) in ESTIMATION.items()},
+    "particles": (5, REWEIGHTED, weights),
+    "layers": ((5,), {}, weights),
+    "layer": ("darn", {}, weights),
+    "recognition": ("nade", {}, weights),
+    "hidden": ((7,), {}, weights),
+    "nade_hidden": (5, {"layer": "nade"}, weights),
+    "units": ("binary", {}, weights),
+    "objective": ("elbo", {}, weights),
+    "q_phase": ("both", REWEIGHTED, weights),
+    "validation_particles": (7, {}, losses),
+}
+OF_MODELS = {"vae": VAE, "gan": GAN, "sbn": SBN, "categorical-vae": CATEGORICAL_VAE, "m2": M2, "helmholtz": HELMHOLTZ}
 UNMOVED = {"optimizer": "sgd", "learning_rate": 1e-30}  # weights that stay where they are
 TRAINING: dict[str, Case] = {
     "epochs": (5, {}, steps),

@@ -138,3 +138,33 @@ def test_a_model_of_torch_s_own_distributions_is_relaxed_and_expanded() -> None:
         elbo(p, q, {"x": torch.ones(7, 3)}, 2, estimator).sum().backward()
         assert parameter.grad is not None
         assert (parameter.grad != 0).all()
+
+
+def test_a_masked_class_has_no_part_in_the_slope_between_the_corners() -> None:
+    logits = torch.tensor([0.4, float("-inf"), -1.1], dtype=torch.float64)
+    z = torch.tensor([0.3, 0.0, 0.7], dtype=torch.float64, requires_grad=True)
+    log_prob = OneHot(logits).log_prob(z)
+    log_mass = logits[[0, 2]].log_softmax(-1)
+    torch.testing.assert_close(log_prob, 0.3 * log_mass[0] + 0.7 * log_mass[1])
+    (slope,) = torch.autograd.grad(log_prob, z)
+    torch.testing.assert_close(slope, torch.tensor([log_mass[0], 0.0, log_mass[1]], dtype=torch.float64))
+    impossible = torch.tensor([0.3, 0.1, 0.6], dtype=torch.float64, requires_grad=True)
+    assert OneHot(logits).log_prob(impossible).item() == float("-inf")
+
+
+def test_the_divergence_of_a_masked_variable_is_that_of_one_without_the_class() -> None:
+    found = []
+    for classes in ([0, 1, 2], [0, 2]):
+        q, p = (
+            torch.tensor([a, float("-inf"), b], dtype=torch.float64)[classes].requires_grad_()
+            for a, b in ((0.4, -1.1), (0.2, 0.9))
+        )
+        value = kl_divergence(OneHot(q), OneHot(p))
+        found.append((value, *torch.autograd.grad(value, [q, p])))
+    (value, *slopes), (wanted, *wanted_slopes) = found
+    torch.testing.assert_close(value, wanted)
+    for slope, wanted_slope in zip(slopes, wanted_slopes, strict=True):
+        torch.testing.assert_close(slope[[0, 2]], wanted_slope)
+        assert slope[1] == 0
+    outside = kl_divergence(OneHot(LOGITS[0]), OneHot(torch.tensor([0.0, 1.0, float("-inf"), 0.0, 0.0])))
+    assert outside.item() == float("inf")

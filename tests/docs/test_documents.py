@@ -23,6 +23,7 @@ JAPANESE = {
     "estimator": "推定量",
     "Bernoulli": "ベルヌーイ",
     "class index": "クラス番号",
+    "bounded count": "上限のある個数",
     "reparameterizable": "再パラメータ化可能",
     "count": "個数",
     "unbiased": "不偏",

@@ -218,10 +218,31 @@ def test_a_baseline_of_the_user_is_a_function() -> None:
 
 
 @pytest.mark.parametrize("estimator", [LikelihoodRatio, MuProp])
-@pytest.mark.parametrize("baseline", ["constant", MovingAverage, [MovingAverage(), "x"], torch.tensor(1.0)])
-def test_what_is_no_baseline_is_an_error(estimator: Any, baseline: Any) -> None:
-    with pytest.raises(EstimatorError, match=r"the baseline is .*: give LeaveOneOut\(\), MovingAverage\(\)"):
+@pytest.mark.parametrize(
+    ("baseline", "seen"),
+    [
+        ("leave-one-out", "'leave-one-out'"),
+        (MovingAverage, "<class .*MovingAverage'>"),
+        ([MovingAverage(), "x"], "'x'"),
+        ([1.0, None], "None"),
+        (torch.tensor(1.0), r"tensor\(1\.\)"),
+        (True, "True"),
+        (False, "False"),
+    ],
+)
+def test_what_is_no_baseline_is_an_error(estimator: Any, baseline: Any, seen: str) -> None:
+    with pytest.raises(EstimatorError, match=rf"the baseline is {seen}: give LeaveOneOut\(\), MovingAverage\(\)"):
         estimator(baseline)
+
+
+def test_a_number_among_baselines_is_added_to_them() -> None:
+    m = Layers("binary", 1)
+    torch.manual_seed(0)
+    one = gradients(elbo(m.p, m.q, data(7), estimators=LikelihoodRatio([1.5, Constant(0.5)])), m)
+    torch.manual_seed(0)
+    other = gradients(elbo(m.p, m.q, data(7), estimators=LikelihoodRatio(2)), m)
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize("others", [[MovingAverage()], [Constant(1.0), MovingAverage()], [LeaveOneOut()]])

@@ -196,6 +196,22 @@ def test_the_mean_field_run_has_every_variable_at_its_mean() -> None:
     torch.testing.assert_close(gradient[0], slope)
 
 
+def test_the_mean_field_cost_of_a_variable_is_what_it_can_change() -> None:
+    m = Layers("binary", 2)
+    probed, _ = probe(m.p, m.q, data(7))
+    h1 = mean(m.q.conditionals["h1"](data(7)["x"]))
+    h2 = mean(m.q.conditionals["h2"](h1)).detach().requires_grad_()
+    trace = Trace((7,), {**data(7), "h1": h1.detach(), "h2": h2})
+    m.q(trace)
+    m.p(other := Trace((7,), trace.values))
+    downstream = other.log_prob(["h1", "h2"]) - trace.log_prob(["h2"])
+    (slope,) = torch.autograd.grad(downstream.sum(), h2)
+    mine, center, gradient = probed.costs["h2"].mean_field()
+    torch.testing.assert_close(mine[0], downstream.detach())
+    torch.testing.assert_close(center[0], h2.detach())
+    torch.testing.assert_close(gradient[0], slope)
+
+
 # and so the variance falls
 
 

@@ -44,6 +44,12 @@ def test_a_misspelled_name_is_told_before_the_variable_lacks_its_estimator() -> 
         expectation(lambda trace: trace["h"].sum(-1), bits(torch.zeros(2003, 3)), {"x": X}, estimators={"hh": MuProp()})
 
 
+@pytest.mark.parametrize("reduction", ["sum", None])
+def test_an_unknown_reduction_is_answered_with_those_that_are_known(reduction: Any) -> None:
+    with pytest.raises(AncestralError, match=f"reduction is {reduction!r}, but .* by 'mean' or 'log-mean-exp'"):
+        expectation(lambda trace: trace["h"].sum(-1), bits(torch.zeros(2003, 3)), {"x": X}, reduction=reduction)
+
+
 def test_torch_s_straight_through_variable_is_not_taken_for_a_reparameterizable_one() -> None:
     def conditional(x: Tensor) -> Distribution:
         return OneHotCategoricalStraightThrough(logits=torch.zeros(2003, 3))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal, Poisson
+from torch.distributions import Bernoulli, Binomial, Categorical, Distribution, Independent, Normal, Poisson
 
 import ancestral.estimators
 from ancestral import EstimatorError, Joint, elbo, iwae
@@ -35,7 +35,7 @@ class Latent:
         """Two numbers that the mean of x is a function of; smooth, where the value is continuous."""
         if value.dtype == torch.int64:
             value = nn.functional.one_hot(value, 3).double()
-        wide = value.unsqueeze(-1) if kind_of(self.p) in ("reparameterizable", "other") else value
+        wide = value.unsqueeze(-1) if kind_of(self.p) in ("finite", "reparameterizable", "other") else value
         sign = torch.tensor([1.0, -0.6, 0.4], dtype=torch.float64)[: wide.shape[-1]]
         return torch.stack([(wide * sign).sum(-1), torch.sin(2 * (wide * sign.flip(0)).sum(-1))], -1)
 
@@ -49,6 +49,7 @@ class Latent:
             "binary": lambda: torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 3),
             "one-hot": lambda: torch.eye(3, dtype=torch.float64),
             "index": lambda: torch.arange(3),
+            "finite": lambda: torch.arange(5, dtype=torch.float64),
             "other": lambda: torch.arange(31, dtype=torch.float64),
         }[kind]()
         return values, self.q(parameters).log_prob(values)
@@ -62,6 +63,10 @@ def log_normal(parameters: Tensor) -> Distribution:
     return Normal(parameters[..., 0], parameters[..., 1].exp())
 
 
+def binomial(parameters: Tensor) -> Distribution:
+    return Binomial(4, logits=parameters[..., 0])
+
+
 def poisson(parameters: Tensor) -> Distribution:
     return Poisson(parameters[..., 0].exp())
 
@@ -71,6 +76,7 @@ LATENTS: dict[Kind, Latent] = {
     "binary": Latent([0.4, -1.1, 0.9], bits, bits(PRIOR)),
     "one-hot": Latent([0.4, -1.1, 0.9], OneHot, OneHot(PRIOR)),
     "index": Latent([0.4, -1.1, 0.9], lambda logits: Categorical(logits=logits), Categorical(logits=PRIOR)),
+    "finite": Latent([-0.2], binomial, binomial(torch.tensor([-0.3], dtype=torch.float64))),
     "reparameterizable": Latent([0.4, -0.5], log_normal, Normal(torch.tensor(0.1, dtype=torch.float64), 1.2)),
     "other": Latent([0.6], poisson, Poisson(torch.tensor(1.9, dtype=torch.float64))),
 }
@@ -161,22 +167,22 @@ def test_every_estimator_of_the_library_is_in_the_table() -> None:
 
 
 def test_every_combination_has_one_cell() -> None:
-    assert len(CELLS) == len(ESTIMATORS) * 2 * 5 == len({(c.estimator, c.objective, c.kind) for c in CELLS})
+    assert len(CELLS) == len(ESTIMATORS) * 2 * 6 == len({(c.estimator, c.objective, c.kind) for c in CELLS})
     assert all((cell.verdict == "error") == bool(cell.advice) for cell in CELLS)
 
 
 def test_in_markdown_a_row_is_an_estimator() -> None:
     lines = markdown().splitlines()
-    assert lines[0] == "| estimator | Bernoulli | one-hot | class index | reparameterizable | count |"
-    assert "| `DisARM()` | unbiased / error | error | error | error | error |" in lines
-    assert "| `GumbelSoftmax()` | biased | biased | error | error | error |" in lines
+    assert lines[0] == "| estimator | Bernoulli | one-hot | class index | bounded count | reparameterizable | count |"
+    assert "| `DisARM()` | unbiased / error | error | error | error | error | error |" in lines
+    assert "| `GumbelSoftmax()` | biased | biased | error | error | error | error |" in lines
     assert len(lines) == 2 + len(ESTIMATORS)
     assert len({line.count("|") for line in lines}) == 1
 
 
 def test_its_words_can_be_translated() -> None:
     table = markdown({"unbiased": "不偏", "estimator": "推定量"})
-    assert "| `LikelihoodRatio()` | 不偏 | 不偏 | 不偏 | 不偏 | 不偏 |" in table
+    assert "| `LikelihoodRatio()` | 不偏 | 不偏 | 不偏 | 不偏 | 不偏 | 不偏 |" in table
     assert table.startswith("| 推定量 | Bernoulli")
     assert "unbiased" not in table
 

@@ -396,6 +396,15 @@ def test_muprop_has_no_variance_where_the_cost_is_linear() -> None:
     torch.testing.assert_close(torch.stack(found), found[0].expand(8, 3), atol=1e-12, rtol=0)
 
 
+def test_a_baseline_of_muprop_sees_what_the_tangent_leaves() -> None:
+    m, found = Cost2(1), []
+    for values in itertools.product([0.0, 1.0], repeat=6):
+        drawn = torch.tensor(values, dtype=torch.float64).reshape(2, 1, 3)
+        cost = expectation(m.cost, m.q, {"x": torch.zeros(1, 1)}, 2, {"h": Forced(MuProp(LeaveOneOut()), drawn)})
+        found.append(torch.autograd.grad(cost.sum(), m.logits)[0])
+    torch.testing.assert_close(torch.stack(found), found[0].expand(64, 3), atol=1e-12, rtol=0)
+
+
 def test_a_count_is_drawn_with_the_likelihood_ratio() -> None:
     log_rate = torch.tensor(0.6, dtype=torch.float64, requires_grad=True)
     counts = torch.arange(40.0, dtype=torch.float64)

@@ -103,7 +103,9 @@ def test_ten_classes_or_fewer_can_be_written_as_digits() -> None:
     for word in ("h1=309", "h1=3,0,9"):
         value = set_by_hand(model, [word], 5)["h1"]
         assert value.argmax(-1).tolist() == [[3, 0, 9]] * 5
-    with pytest.raises(AncestralError, match="h1=3,1 has 2 of the 3 classes"):  # as long as three digits
+    with pytest.raises(
+        AncestralError, match="h1=3,1 has 2 classes, but 'h1' takes one for each of its 3 variables"
+    ):  # as long as three digits
         set_by_hand(model, ["h1=3,1"], 5)
 
 
@@ -137,10 +139,13 @@ def test_what_is_set_reaches_the_samples() -> None:
         ("w=3", "'w=3': .*no variable 'w'.*Known: c, k, y, z"), ("x=3", "no variable 'x'"),
         ("y=5", r"y=5: '5' is no class of 'y'.*from 0 to 4"), ("y=-1", "'-1'.*from 0 to 4"),
         ("y=two", "'two' is no class"), ("y=", "'' is no class"), ("y=1.5", "'1.5'"), ("y=③", "'③'"),
-        ("y=" + "9" * 30, "9999.*from 0 to 4"), ("y=1,2", "y=1,2 has 2 of the 1 classes of 'y'"),
-        ("c=1,2", r"c=1,2 has 2 of the 3 classes.*from 0 to 11, such as c=0,0,0\."), ("c=1,2,12", "'12'"),
+        ("y=" + "9" * 30, "9999.*from 0 to 4"),
+        ("y=1,2", "y=1,2 has 2 classes, but 'y' takes a single one, from 0 to 4, such as y=0"),
+        ("c=1,2", r"c=1,2 has 2 classes, but 'c' takes one for each of its 3 .*from 0 to 11, such as c=0,0,0\."),
+        ("c=1,2,12", "'12'"),
         ("k=4", "'4' is no class of 'k'.*from 0 to 3"),
-        ("z=1", "z=1 has 1 numbers, but 'z' has 2"), ("z=1,nan", "'nan' is no finite number. Give 2"),
+        ("z=1", "z=1 has 1 number, but 'z' has 2: give as many"), ("c=5", "c=5 has 1 class, but"),
+        ("z=1,nan", "'nan' is no finite number. Give 2"),
         ("z=1,a", "'a' is no finite number"), ("z=", "'' is no finite number"),
     ],
 )  # fmt: skip
@@ -159,6 +164,22 @@ def test_a_value_that_is_wrong_is_named_with_the_cure(word: str, seen: str) -> N
 def test_bits_that_are_wrong_are_named_with_the_cure(word: str, seen: str) -> None:
     with pytest.raises(AncestralError, match=seen):
         set_by_hand(bits(), [word], 5)
+
+
+@pytest.mark.parametrize(
+    ("word", "seen"),
+    [
+        ("z=1,2", "z=1,2 has 2 numbers, but 'z' has 1: give a single one"),
+        ("z=a", "'a' is no finite number. Give one"),
+        ("h=01", "h=01 has 2 digits, but 'h' has 1 unit:"),
+        ("h=3", "'3' is no unit of 'h'. It has only 0"),
+    ],
+)
+def test_one_thing_is_spoken_of_as_one(word: str, seen: str) -> None:
+    p = Joint({"z": standard_normal(1), "h": bernoulli(Logits(1)), "x | z, h": bernoulli(linear(2, 7))})
+    q = Joint({"z | x": normal(linear(7, 2)), "h | x": bernoulli(linear(7, 1))})
+    with pytest.raises(AncestralError, match=seen):
+        set_by_hand(LatentVariableModel(p, q), [word], 5)
 
 
 def test_an_example_of_many_classes_is_cut_short() -> None:

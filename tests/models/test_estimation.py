@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ancestral import AncestralError
 from ancestral.configs import CategoricalVAEConfig, DataDescription, SBNConfig
-from ancestral.configs.estimation import ESTIMATORS, EstimatorName
+from ancestral.configs.estimation import ESTIMATORS, EstimatorName, EstimatorSettings, as_word, from_word
 from ancestral.estimators import (
     DARN,
     REBAR,
@@ -184,3 +184,65 @@ def test_the_estimator_of_a_model_of_one_hot_vectors_takes_their_shape() -> None
     config = CategoricalVAEConfig(estimator="relax", latents=3, classes=5)
     estimator: Any = make_estimator(config, [(7,)], (3, 5))
     assert estimator.network(torch.zeros(11, 3, 5)).shape == (11, 1)
+
+
+# ---- settings in one word
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("darn", EstimatorSettings("darn")),
+        ("gumbel-softmax:temperature=0.1", EstimatorSettings("gumbel-softmax", temperature=0.1)),
+        ("muprop:baseline=network", EstimatorSettings("muprop", baseline=("network",))),
+        (
+            "reinforce:baseline=moving-average,network:normalize",
+            EstimatorSettings("reinforce", baseline=("moving-average", "network"), normalize=True),
+        ),
+        (
+            "gumbel-softmax:temperature=3:temperature-rate=0.03:temperature-end=0.1",
+            EstimatorSettings("gumbel-softmax", temperature=3.0, temperature_rate=0.03, temperature_end=0.1),
+        ),
+        (
+            "straight-through-gumbel-softmax:temperature=0.7:learn-temperature",
+            EstimatorSettings("straight-through-gumbel-softmax", temperature=0.7, learn_temperature=True),
+        ),
+    ],
+)
+def test_settings_are_read_from_a_word_and_written_as_it(word: str, expected: EstimatorSettings) -> None:
+    assert from_word(word) == expected
+    assert as_word(expected) == word
+    name, *settings = word.split(":")
+    assert from_word(":".join([name, *(setting.replace("e-", "e_") for setting in settings)])) == expected
+
+
+def test_the_word_of_a_models_settings_has_those_of_its_estimator_alone() -> None:
+    assert as_word(SBNConfig(estimator="rloo", particles=3, layers=(5,))) == "rloo"
+    assert as_word(SBNConfig(estimator="rebar", temperature=0.2)) == "rebar:temperature=0.2"
+
+
+@pytest.mark.parametrize(
+    ("word", "seen"),
+    [
+        ("gumbel:temperature=1", "there is no estimator 'gumbel'. Did you mean 'gumbel-softmax'"),
+        ("", "there is no estimator ''"),
+        ("gumbel-softmax:temprature=1", "no setting 'temprature' of gumbel-softmax. Did you mean 'temperature'"),
+        ("gumbel-softmax:", "no setting '' of gumbel-softmax"),
+        ("muprop:particles=3", "no setting 'particles' of muprop. Known: baseline, normalize"),
+        ("darn:foo=1", "no setting 'foo' of darn. darn has none"),
+        ("muprop:temperature=0.5", "temperature is 0.5, which has no effect with the estimator muprop"),
+        ("rebar:learn-temperature", "learn_temperature is set, which has no effect with the estimator rebar"),
+        ("rebar:temperature=1:temperature=2", "sets temperature twice"),
+        ("rebar:temperature", "write temperature=VALUE for 'temperature'"),
+        ("rebar:temperature=", "write temperature=VALUE for 'temperature='"),
+        ("rebar:temperature=hot", "'hot' is no number. Give one for temperature"),
+        ("rebar:temperature=nan", "temperature is nan, but it must be a positive number"),
+        ("muprop:normalize=yes", "write normalize for 'normalize=yes'"),
+        ("muprop:normalize=", "write normalize for 'normalize='"),
+        ("muprop:baseline=movng-average", "there is no baseline 'movng-average'. Did you mean 'moving-average'"),
+        ("muprop:baseline=network,network", "baseline names network 2 times"),
+    ],
+)
+def test_a_word_that_is_wrong_is_answered_with_the_cure(word: str, seen: str) -> None:
+    with pytest.raises(AncestralError, match=seen):
+        from_word(word)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import ancestral
+from ancestral import Joint, LatentVariableModel, bernoulli, mlp, normal, standard_normal
 from ancestral.configs import DataConfig, DataDescription, M2Config
 from ancestral.configs.data import HIDDEN
 from ancestral.configs.estimation import EstimatorName
@@ -21,6 +22,7 @@ from ancestral.errors import AncestralError
 from ancestral.evaluation import accuracy
 from ancestral.models import Batch, SemiSupervised, semi_supervised_vae
 from ancestral.models.m2 import Joined
+from ancestral.report.sections import latent
 from ancestral.training.progress import Silent
 
 ROWS, PIXELS, CLASSES, LATENT = 11, 7, 3, 2
@@ -293,7 +295,11 @@ def test_validation_is_the_bound_of_rows_without_a_label_and_the_part_that_is_cl
         expected = model.loss(Batch(x, torch.full((ROWS,), HIDDEN)))
     torch.testing.assert_close(found["loss"] * (1 - 0.3), expected["loss"])
     right = (model.classify(x).argmax(-1) == y).sum().item()
-    assert found["accuracy"].item() == pytest.approx(right / ROWS)
+    assert found["accuracy"].shape == (ROWS,)
+    assert found["accuracy"].mean().item() == pytest.approx(right / ROWS)
+    few = model.validation(Batch(x, KNOWN))["accuracy"]
+    known = KNOWN != HIDDEN
+    assert few.tolist() == (model.classify(x).argmax(-1) == KNOWN)[known].tolist()
     assert "accuracy" not in model.validation(Batch(x))
 
 
@@ -341,6 +347,11 @@ def test_labels_of_two_classes_are_needed() -> None:
     for learn in (model.loss, model.check):
         with pytest.raises(AncestralError, match="the data have none"):
             learn(Batch(rows()))
+    with pytest.raises(AncestralError, match="a batch has no rows"):
+        model.loss(Batch(rows()[:0], KNOWN[:0]))
+    description = DataDescription((PIXELS,), "binary", 2, classes=CLASSES, labeled=0.0)
+    with pytest.raises(AncestralError, match="none of the training rows has one"):
+        M2Config().resolve(DataConfig(), description, "none")
 
 
 def test_a_label_that_is_no_class_is_an_error_before_any_time_is_spent() -> None:
@@ -447,3 +458,89 @@ def test_labels_are_hidden_from_a_model_that_learns_with_few_alone(tmp_path: Pat
     for model in ("vae", "gan"):
         with pytest.raises(AncestralError, match=rf"labels is 11, which has no effect: {model} does not learn"):
             ancestral.train(model, data, out=tmp_path / "run", labels=11)
+
+
+# ---- data of which some rows have no label from the start
+
+
+def partly_labeled(place: Path, every: int = 5, n: int = 1201) -> Path:
+    """The same images, of which one in five keeps its label."""
+    with np.load(saved(place, n=n)) as file:
+        x, y = file["x"], file["y"]
+    np.savez(place, x=x, y=np.where(np.arange(n) % every, -1, y))
+    return place
+
+
+class Said(Silent):
+    """Keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def test_rows_without_a_label_are_learned_from_and_figures_are_of_those_with_one(tmp_path: Path) -> None:
+    data = partly_labeled(tmp_path / "data.npz")
+    settings = {**TRAINED, "labels": 0, "validation": 0.5, "epochs": 2}  # 600 rows, in two batches
+    said = Said()
+    run = ancestral.train("m2", data, out=tmp_path / "run", reporter=said, **settings)
+    known = np.count_nonzero(run.data.train.y != HIDDEN)
+    assert f"labels: known of {known} of the {len(run.data.train)} training rows" in said.lines
+    assert run.config["description"]["classes"] == CLASSES
+    assert run.config["description"]["labeled"] == run.model.labeled == pytest.approx(0.2, abs=0.05)
+    (figure,) = accuracy(run.model, run.data, "validation")
+    assert figure.datapoints == np.count_nonzero(run.data.validation.y != HIDDEN) < 200
+    validations = [row["validation accuracy"] for row in run.metrics if "validation accuracy" in row]
+    assert 100 * validations[-1] == pytest.approx(figure.value)
+    again = ancestral.train("m2", data, out=tmp_path / "again", **{**settings, "labels": 7, "epochs": 1})
+    assert np.count_nonzero(again.data.train.y != HIDDEN) == 7
+
+
+def test_a_model_that_learns_nothing_from_labels_is_trained_as_if_all_were_known(tmp_path: Path) -> None:
+    partly_labeled(tmp_path / "partly.npz", n=97)
+    saved(tmp_path / "whole.npz")
+    settings: dict[str, Any] = {"latent": 2, "hidden": (5,), "epochs": 2, "batch_size": 13}
+    runs = [
+        ancestral.train("vae", tmp_path / f"{name}.npz", out=tmp_path / name, **settings)
+        for name in ("partly", "whole")
+    ]
+    for name, value in runs[0].model.state_dict().items():
+        assert torch.equal(value, runs[1].model.state_dict()[name]), name
+    with pytest.raises(AncestralError, match="labels_per_batch is 3, which has no effect: vae does not learn"):
+        ancestral.train("vae", tmp_path / "partly.npz", out=tmp_path / "run", labels_per_batch=3, **settings)
+
+
+def test_labels_of_which_none_is_known_or_only_one_are_too_few(tmp_path: Path) -> None:
+    for y, words in (
+        (np.full(97, -1), "these data have none"),
+        (np.where(np.arange(97) % 2, -1, 1), r"all have one label, if any \(-1 says"),
+    ):
+        with pytest.raises(AncestralError, match=words):
+            ancestral.train("m2", saved(tmp_path / "data.npz", y), out=tmp_path / "run", **SMALL)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("classes", [CLASSES, 0])
+def test_a_model_conditioned_on_labels_is_not_trained_on_rows_without_one(classes: int, tmp_path: Path) -> None:
+    def decoder(z: Tensor, y: Tensor) -> Any:
+        return bernoulli(nn.Identity(), 3)(z[..., :1, None, None].expand(*z.shape[:-1], 1, 5, 4))
+
+    p = Joint({"z": standard_normal(2), "x | z, y": decoder})
+    model = LatentVariableModel(p, Joint({"z | x": normal(mlp((1, 5, 4), 4))}), classes=classes)
+    data = ancestral.data.load(partly_labeled(tmp_path / "data.npz", n=97), DataConfig(binarization="threshold"))
+    with pytest.raises(AncestralError, match=r"conditioned on the labels y, but \d+ of the 77 training rows"):
+        ancestral.train(model, data, out=tmp_path / "run", epochs=1)
+    with pytest.raises(AncestralError, match="rows without a label"):
+        model.log_prob(torch.zeros(2, 1, 5, 4), y=torch.tensor([0, HIDDEN]))
+
+
+def test_the_map_of_a_report_tells_rows_without_a_label_from_a_class(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"latent": 2, "hidden": (5,), "epochs": 1, "batch_size": 13}
+    run = ancestral.train("vae", partly_labeled(tmp_path / "data.npz", 2, 97), out=tmp_path / "run", **settings)
+    found = latent(run)
+    assert isinstance(found, dict)
+    assert [entry["words"].en for entry in found["legend"]] == ["label 0", "label 1", "label 2", "no label"]
+    assert {HIDDEN} < {point["color"] for point in found["variables"][0]["map"]["points"]} <= {HIDDEN, 0, 1, 2}
+    assert not any("-1" in point["words"].en for point in found["variables"][0]["map"]["points"])

@@ -16,7 +16,7 @@ from ancestral.configs import TrainingConfig
 from ancestral.configs.training import Optimizer
 from ancestral.errors import AncestralError
 from ancestral.training.checkpoint import optimizer_tensors, restore_optimizer
-from ancestral.training.optimization import CLASSES, MovingAverage, keep_freed_memory, learning_rate, make_optimizer
+from ancestral.training.optimization import CLASSES, WeightAverage, keep_freed_memory, learning_rate, make_optimizer
 
 NAMES = list(Optimizer.__args__)  # type: ignore[attr-defined]
 
@@ -125,7 +125,7 @@ def test_warm_up_multiplies_any_schedule(epoch: float) -> None:
 
 def test_the_moving_average_is_that_of_its_formula() -> None:
     model = nn.BatchNorm1d(3)  # has whole-number state too
-    average = MovingAverage(model, 0.6)
+    average = WeightAverage(model, 0.6)
     by_hand = model.weight.detach().double().clone()
     for n in range(1, 12):
         with torch.no_grad():

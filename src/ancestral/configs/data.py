@@ -12,7 +12,7 @@ Binarization = Literal["auto", "none", "threshold", "static", "dynamic"]
 Dequantization = Literal["auto", "yes", "no"]
 
 HIDDEN = -1
-"""Stands for the label of a row whose label is hidden."""
+"""Stands for the label of a row whose label is hidden, or not known."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class DataConfig:
     """Train on this many rows only, drawn after the split; 0: on all."""
     labels: int = 0
     """Keep the labels of this many training rows, as many of each class, drawn by the split seed, and hide the others'
-    from a model that learns with few (m2); 0: all labels are known."""
+    from a model that learns with few (m2); 0: hide none. In your own data, -1 is the label of a row that has none."""
     labels_per_batch: int = 10
-    """Rows with a label that are added to each batch where labels are hidden: the others are passed through once in an
-    epoch, these in turn, as often as it takes."""
+    """Rows with a label that are added to each batch where others have none: those are passed through once in an epoch,
+    these in turn, as often as it takes."""
 
     def __post_init__(self) -> None:
         for field, known in (
@@ -63,11 +63,6 @@ class DataConfig:
                 raise AncestralError(f"{field} was {value}; give 0 or a positive whole number.")
         if self.labels_per_batch < 1:
             raise AncestralError(f"labels_per_batch was {self.labels_per_batch}; give a positive whole number.")
-        if self.labels == 0 and self.labels_per_batch != DataConfig.labels_per_batch:
-            raise AncestralError(
-                f"labels_per_batch is {self.labels_per_batch}, which has no effect where all labels are known: leave "
-                "it out, or say how many are with --labels."
-            )
         if 0 < self.labels < self.labels_per_batch:
             raise AncestralError(
                 f"labels_per_batch is {self.labels_per_batch}, but only {self.labels} rows have a label: use "
@@ -107,7 +102,7 @@ class DataDescription:
             ("classes", self.classes >= 0, "0 or more"),
             ("offset", all(map(math.isfinite, self.offset)), "finite numbers"),
             ("scale", all(0 < value < math.inf for value in self.scale), "positive numbers"),
-            ("labeled", 0 < self.labeled <= 1, "above 0 and at most 1"),
+            ("labeled", 0 <= self.labeled <= 1, "at least 0 and at most 1"),
         ):
             if not good:
                 raise AncestralError(f"{field} of the data is {getattr(self, field)!r}, but must be {rule}.")

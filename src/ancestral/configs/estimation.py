@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 from ancestral.errors import AncestralError, nearest
 
@@ -91,24 +91,7 @@ class EstimatorSettings:
         Raises:
             AncestralError: it names the setting and the flag to turn.
         """
-        if self.estimator not in get_args(EstimatorName):
-            raise AncestralError(
-                f"there is no estimator {self.estimator!r}. " + nearest(str(self.estimator), get_args(EstimatorName))
-            )
-        for word in self.baseline:
-            if word not in get_args(BaselineName):
-                raise AncestralError(f"there is no baseline {word!r}. " + nearest(word, get_args(BaselineName)))
-            if self.baseline.count(word) > 1:
-                raise AncestralError(f"baseline names {word} {self.baseline.count(word)} times: once is enough.")
-        if self.particles < 1:
-            raise AncestralError(f"particles is {self.particles}, but sizes are 1 or more.")
-        for name in ("temperature", "temperature_end", "slope", "slope_end"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise AncestralError(f"{name} is {getattr(self, name)}, but it must be a positive number.")
-        for name in ("temperature_rate", "slope_rate"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise AncestralError(f"{name} is {getattr(self, name)}, but it must be 0 or more.")
-        self._check_effects()
+        self.check_settings()
         if self.estimator in OF_EXPECTATIONS and bound == "iwae":
             raise AncestralError(
                 f"the estimator {self.estimator} is for a plain expectation, which the iwae bound is not: use "
@@ -136,16 +119,37 @@ class EstimatorSettings:
                 "or --estimator nvil."
             )
 
+    def check_settings(self) -> None:
+        """The part of :meth:`check_estimator` that no model is needed for.
+
+        Raises:
+            AncestralError: a setting is out of range or has no effect.
+        """
+        if self.estimator not in get_args(EstimatorName):
+            raise AncestralError(
+                f"there is no estimator {self.estimator!r}. " + nearest(str(self.estimator), get_args(EstimatorName))
+            )
+        for word in self.baseline:
+            if word not in get_args(BaselineName):
+                raise AncestralError(f"there is no baseline {word!r}. " + nearest(word, get_args(BaselineName)))
+            if self.baseline.count(word) > 1:
+                raise AncestralError(f"baseline names {word} {self.baseline.count(word)} times: once is enough.")
+        if self.particles < 1:
+            raise AncestralError(f"particles is {self.particles}, but sizes are 1 or more.")
+        for name in ("temperature", "temperature_end", "slope", "slope_end"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise AncestralError(f"{name} is {getattr(self, name)}, but it must be a positive number.")
+        for name in ("temperature_rate", "slope_rate"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise AncestralError(f"{name} is {getattr(self, name)}, but it must be 0 or more.")
+        self._check_effects()
+
     def _check_effects(self) -> None:
         usual = {field.name: field.default for field in dataclasses.fields(self)}
         used = USED.get(self.estimator, ())
         for name in dict.fromkeys(name for names in USED.values() for name in names):
             if name not in used and getattr(self, name) != usual[name]:
-                able = ", ".join(estimator for estimator, names in USED.items() if name in names)
-                raise AncestralError(
-                    f"{name} is {getattr(self, name)}, which has no effect with the estimator {self.estimator}: it is "
-                    f"for {able}. Leave it out, or use another --estimator."
-                )
+                raise _without_effect(self.estimator, name, getattr(self, name))
         if self.learn_temperature and self.temperature_rate:
             raise AncestralError(
                 f"temperature_rate is {self.temperature_rate}, which has no effect where the temperature is learned: "
@@ -162,3 +166,69 @@ class EstimatorSettings:
                     f"{name}_rate is {rate}, which has no effect from {start} to a {name}_end of {end}: it only "
                     + (f"falls. Give a higher --{name}." if falls else f"rises. Give a higher --{name}-end.")
                 )
+
+
+def _without_effect(estimator: str, name: str, value: object) -> AncestralError:
+    able = ", ".join(other for other, names in USED.items() if name in names)
+    return AncestralError(
+        f"{name} is {value}, which has no effect with the estimator {estimator}: it is for {able}. Leave it out, or "
+        "use another --estimator."
+    )
+
+
+def from_word(word: str) -> EstimatorSettings:
+    """Settings from one word, ``NAME`` or ``NAME:SETTING=VALUE``: those that it does not name have their defaults.
+
+    Each further setting follows a colon, values of which there are several stand between commas, and what is yes or no
+    is yes by its name alone: ``muprop:baseline=moving-average,network:normalize``.
+
+    Raises:
+        AncestralError: there is no such estimator or setting, or a setting is out of range or has no effect.
+    """
+    estimator, *parts = word.split(":")
+    EstimatorSettings(estimator=estimator).check_settings()  # type: ignore[arg-type]
+    kinds = get_type_hints(EstimatorSettings)
+    own = USED.get(estimator, ())
+    values: dict[str, Any] = {}
+    for part in parts:
+        written, equals, text = part.partition("=")
+        name = written.replace("-", "_")
+        if not any(name in names for names in USED.values()):
+            known = nearest(written, [setting.replace("_", "-") for setting in own]) or f"{estimator} has none."
+            raise AncestralError(f"{word!r}: there is no setting {written!r} of {estimator}. {known}")
+        if name not in own:
+            raise _without_effect(estimator, name, text or "set")
+        if name in values:
+            raise AncestralError(f"{word!r} sets {written} twice, and only one can have effect: keep one.")
+        if bool(text) == (kinds[name] is bool) or (equals and not text):
+            how = written if kinds[name] is bool else f"{written}=VALUE"
+            raise AncestralError(f"{word!r}: write {how} for {part!r}.")
+        values[name] = _value(word, written, text, kinds[name])
+    settings = EstimatorSettings(estimator=estimator, **values)  # type: ignore[arg-type]
+    settings.check_settings()
+    return settings
+
+
+def _value(word: str, name: str, text: str, kind: type) -> bool | float | tuple[str, ...]:
+    if kind is bool:
+        return True
+    if kind is not float:
+        return tuple(text.split(","))
+    try:
+        return float(text)
+    except ValueError:
+        raise AncestralError(f"{word!r}: {text!r} is no number. Give one for {name}.") from None
+
+
+def as_word(settings: EstimatorSettings) -> str:
+    """The word that :func:`from_word` reads as these settings, but for the particles."""
+    parts: list[str] = [settings.estimator]
+    for name in USED.get(settings.estimator, ()):
+        value, written = getattr(settings, name), name.replace("_", "-")
+        if value is True:
+            parts.append(written)
+        elif value != getattr(EstimatorSettings, name):
+            parts.append(
+                f"{written}=" + (",".join(value) if isinstance(value, tuple) else str(value).removesuffix(".0"))
+            )
+    return ":".join(parts)

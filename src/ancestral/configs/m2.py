@@ -67,8 +67,13 @@ class M2Config(EstimatorSettings, LikelihoodSettings):
             AncestralError: they contradict each other, or there are no labels, of two classes at least.
         """
         if raw.classes < 2:
-            seen = "all have one label" if raw.classes else "have none"
+            seen = "all have one label, if any (-1 says that none is known)" if raw.classes else "have none"
             raise AncestralError(f"m2 learns from labels, of two classes or more, but these data {seen}. Use vae.")
+        if not raw.labeled:
+            raise AncestralError(
+                "m2 learns from labels, but none of the training rows has one, only rows that are held out. Use "
+                "another --split-seed, hold out fewer rows with --validation or --test, or use vae."
+            )
         return super().resolve(data, raw, usual_binarization)
 
 

@@ -1,5 +1,6 @@
 """What ``torch.distributions`` lacks, and heads: from a network's output to a distribution."""
 
+from ancestral.distributions.autoregressive import NADE, LinearAutoregressive
 from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
 from ancestral.distributions.discretized_logistic import DiscretizedLogistic
 from ancestral.distributions.heads import (
@@ -8,7 +9,9 @@ from ancestral.distributions.heads import (
     bernoulli_bias,
     categorical,
     continuous_bernoulli,
+    darn,
     discretized_logistic,
+    nade,
     normal,
     one_hot,
     one_hot_bias,
@@ -19,9 +22,11 @@ from ancestral.distributions.support import base_of, check_support, enumerate_su
 from ancestral.distributions.units import bits_per_dimension
 
 __all__ = [
+    "NADE",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "Head",
+    "LinearAutoregressive",
     "OneHot",
     "base_of",
     "bernoulli",
@@ -30,8 +35,10 @@ __all__ = [
     "categorical",
     "check_support",
     "continuous_bernoulli",
+    "darn",
     "discretized_logistic",
     "enumerate_support",
+    "nade",
     "normal",
     "one_hot",
     "one_hot_bias",

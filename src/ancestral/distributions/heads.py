@@ -23,6 +23,7 @@ from torch.distributions import (
     Normal,
 )
 
+from ancestral.distributions.autoregressive import NADE, LinearAutoregressive
 from ancestral.distributions.bernoulli import Bernoulli, IndependentBernoulli
 from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
 from ancestral.distributions.discretized_logistic import DiscretizedLogistic
@@ -272,6 +273,41 @@ def discretized_logistic(network: nn.Module, event_dims: int = 1, levels: int = 
     return DiscretizedLogisticHead(network, event_dims, levels)
 
 
+class LinearAutoregressiveHead(Head):
+    """Each bit given the parents and the bits before it. See :func:`darn`."""
+
+    def __init__(self, network: nn.Module, bits: int, event_dims: int = 1) -> None:
+        super().__init__(network, event_dims)
+        self.weight = nn.Parameter(torch.zeros(bits, bits))
+
+    def distribution(self, output: Tensor) -> Distribution:
+        return LinearAutoregressive(output, self.weight, self.event_dims)
+
+    def unconstrained_mean(self, data: Tensor) -> Tensor | None:
+        return _log_odds(data)
+
+
+class NADEHead(Head):
+    """Each bit given the parents and the bits before it. See :func:`nade`."""
+
+    def __init__(
+        self, network: nn.Module, hidden_network: nn.Module, bits: int, hidden: int, event_dims: int = 1
+    ) -> None:
+        super().__init__(network, event_dims)
+        self.hidden_network = hidden_network
+        self.inward, self.outward = nn.Parameter(torch.empty(bits, hidden)), nn.Parameter(torch.zeros(bits, hidden))
+        nn.init.xavier_uniform_(self.inward)
+
+    def forward(self, *parents: Tensor) -> Distribution:
+        bias, hidden_bias = (network(*parents) for network in (self.network, self.hidden_network))
+        if bias.dtype in (torch.bfloat16, torch.float16):
+            bias, hidden_bias = bias.float(), hidden_bias.float()
+        return NADE(bias, hidden_bias, self.inward, self.outward, self.event_dims)
+
+    def unconstrained_mean(self, data: Tensor) -> Tensor | None:
+        return _log_odds(data)
+
+
 class StandardNormalPrior(nn.Module):
     """p(z) = N(0, I). See :func:`standard_normal`."""
 
@@ -317,6 +353,34 @@ class OneHotBias(nn.Module):
 
     def forward(self) -> Distribution:
         return event(OneHot(self.logits), self.logits.dim() - 1)
+
+
+def darn(network: nn.Module, bits: int, event_dims: int = 1) -> LinearAutoregressiveHead:
+    """Binary variables, each a logistic regression on those before it, whose biases the network gives.
+
+    Args:
+        network: from the parents to the biases; ``Bias(bits)`` where there are none.
+        bits: how many variables.
+        event_dims: how many trailing dimensions of the network's output hold them.
+
+    Source: Gregor et al. (2014), "Deep autoregressive networks".
+    """
+    return LinearAutoregressiveHead(network, bits, event_dims)
+
+
+def nade(network: nn.Module, hidden_network: nn.Module, bits: int, hidden: int, event_dims: int = 1) -> NADEHead:
+    """Binary variables by a neural autoregressive distribution estimator, whose biases the networks give.
+
+    Args:
+        network: from the parents to the biases of the bits; ``Bias(bits)`` where there are none.
+        hidden_network: from the parents to the biases of the hidden units; ``Bias(hidden)`` where there are none.
+        bits: how many variables.
+        hidden: units of the layer that all bits share.
+        event_dims: how many trailing dimensions of the output of ``network`` hold the bits.
+
+    Source: Larochelle and Murray (2011); conditioned on parents: Bornschein and Bengio (2015), section 3.
+    """
+    return NADEHead(network, hidden_network, bits, hidden, event_dims)
 
 
 def standard_normal(*shape: int) -> StandardNormalPrior:

@@ -14,9 +14,10 @@ from torch.distributions.constraints import Constraint
 from ancestral.errors import AncestralError, EstimatorError
 
 MAXIMAL_SUPPORT = 65_536
-Kind = Literal["binary", "one-hot", "index", "reparameterizable", "other"]
-"""Of a variable, as far as gradients are concerned: Bernoulli, one-hot vectors, class indices, differentiable functions
-of noise, and what is none of these (counts, for example)."""
+Kind = Literal["binary", "one-hot", "index", "finite", "reparameterizable", "other"]
+"""Of a variable, as far as gradients are concerned: Bernoulli, one-hot vectors, class indices, what else has finitely
+many values (binomial counts), differentiable functions of noise, and what is none of these (other counts, for
+example)."""
 
 
 def base_of(distribution: Distribution) -> tuple[Distribution, int]:
@@ -37,7 +38,9 @@ def kind_of(distribution: Distribution) -> Kind:
         return "one-hot"
     if isinstance(base, Categorical):
         return "index"
-    return "reparameterizable" if distribution.has_rsample else "other"
+    if distribution.has_rsample:
+        return "reparameterizable"
+    return "finite" if base.has_enumerate_support else "other"
 
 
 def enumerate_support(distribution: Distribution, maximum: int = MAXIMAL_SUPPORT) -> Tensor:
@@ -46,7 +49,7 @@ def enumerate_support(distribution: Distribution, maximum: int = MAXIMAL_SUPPORT
     A vector of n independent variables with K values each has K^n joint values.
 
     Raises:
-        EstimatorError: the variable is not discrete, or has more than ``maximum`` values.
+        EstimatorError: the variable is not discrete, has more than ``maximum`` values, or not as many in every row.
     """
     base, dimensions = base_of(distribution)
     if isinstance(base, Bernoulli):
@@ -56,8 +59,14 @@ def enumerate_support(distribution: Distribution, maximum: int = MAXIMAL_SUPPORT
         single = torch.eye(size, dtype=base.logits.dtype, device=base.logits.device)
     elif isinstance(base, Categorical):
         single = torch.arange(base.logits.shape[-1], device=base.logits.device)
-    elif base.has_enumerate_support and not dimensions:
-        values: Tensor = base.enumerate_support(expand=False)
+    elif base.has_enumerate_support:
+        try:
+            values: Tensor = base.enumerate_support(expand=False)
+        except NotImplementedError as error:
+            raise EstimatorError(
+                f"the values of this {type(base).__name__} are not as many in every row: make them so, or use "
+                "LikelihoodRatio()."
+            ) from error
         single = values.reshape(values.shape[0], *base.event_shape)
     else:
         raise EstimatorError(
@@ -80,13 +89,18 @@ def enumerate_support(distribution: Distribution, maximum: int = MAXIMAL_SUPPORT
 
 
 def mean_of(distribution: Distribution) -> Tensor | None:
-    """The mean, or None where it is not known in closed form."""
-    if isinstance(base_of(distribution)[0], Categorical):  # torch says nan for the mean of an index
+    """The mean, or None where it is not known in closed form or there is none."""
+    kind = kind_of(distribution)
+    if kind == "index":  # torch says nan
         return None
     try:
-        return distribution.mean
+        mean = distribution.mean
     except NotImplementedError:
         return None
+    # a Cauchy variable has none, torch says nan or inf; a parameter that is not finite has draws that are not either
+    if kind == "reparameterizable" and not mean.isfinite().all() and distribution.sample().isfinite().all():
+        return None
+    return mean
 
 
 def support_of(distribution: Distribution) -> Constraint | None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ancestral.core import Cost, Reduction
 from ancestral.errors import EstimatorError
+from ancestral.estimators.checks import flag, module, number
 
 
 @runtime_checkable
@@ -62,9 +63,7 @@ class Constant(nn.Module):
 
     def __init__(self, value: float) -> None:
         super().__init__()
-        if not math.isfinite(value):
-            raise EstimatorError(f"the baseline is {value}, but it must be a number.")
-        self.value = value
+        self.value = number("the baseline", value)
 
     def forward(self, particles: Tensor, cost: Cost) -> Tensor:
         return particles.new_full((), self.value)
@@ -91,9 +90,9 @@ class MovingAverage(nn.Module):
 
     def __init__(self, decay: float = 0.9) -> None:
         super().__init__()
+        self.decay = number("the decay of a moving average", decay)
         if not 0 <= decay < 1:
             raise EstimatorError(f"the decay of a moving average is {decay:g}, but it lies in [0, 1).")
-        self.decay = decay
         for name in ("sum", "weight", "noted", "notes"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64))
 
@@ -138,7 +137,7 @@ class InputDependent(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network
+        self.network = module("the network of an input-dependent baseline", network)
 
     def forward(self, particles: Tensor, cost: Cost) -> Tensor:
         with torch.enable_grad():
@@ -149,6 +148,18 @@ class InputDependent(nn.Module):
                 "number for each datapoint: make its last dimension 1."
             )
         return output.squeeze(-1)
+
+
+def _baseline(given: Baseline | float) -> Baseline:
+    """A number is a constant; what is no baseline is an error."""
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return Constant(given)
+    if not callable(given) or isinstance(given, type):
+        raise EstimatorError(
+            f"the baseline is {given!r}: give LeaveOneOut(), MovingAverage(), InputDependent(network), a number, "
+            "several of them, or None."
+        )
+    return given
 
 
 class Baselines(nn.Module):
@@ -172,27 +183,24 @@ class Baselines(nn.Module):
 
     variance: MovingAverage
 
-    def __init__(self, baseline: Baseline | Sequence[Baseline] | float | None, normalize: bool, decay: float = 0.9):
+    def __init__(
+        self, baseline: Baseline | Sequence[Baseline | float] | float | None, normalize: bool, decay: float = 0.9
+    ) -> None:
         super().__init__()
         if baseline is None:
-            chosen: list[Baseline] = []
-        elif isinstance(baseline, int | float):
-            chosen = [Constant(float(baseline))]
+            several: Sequence[Baseline | float] = []
+        elif isinstance(baseline, Sequence) and not isinstance(baseline, str):
+            several = baseline
         else:
-            chosen = list(baseline) if isinstance(baseline, Sequence) else [baseline]
-        for one in chosen:
-            if not callable(one) or isinstance(one, type):
-                raise EstimatorError(
-                    f"the baseline is {one!r}: give LeaveOneOut(), MovingAverage(), InputDependent(network), a number, "
-                    "several of them, or None."
-                )
+            several = [baseline]
+        chosen = [_baseline(one) for one in several]
         if len(chosen) > 1 and any(isinstance(one, LeaveOneOut) for one in chosen):
             raise EstimatorError(
                 "LeaveOneOut() already subtracts the mean of the other particles: leave the other baselines out."
             )
         self.chosen = chosen
         self.parts = nn.ModuleList([one for one in chosen if isinstance(one, nn.Module)])
-        self.normalize = normalize
+        self.normalize = flag("normalize", normalize)
         if normalize:
             self.variance = MovingAverage(decay)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
+from numbers import Real
 from typing import Protocol
 
+import torch
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ancestral.core import Estimator, Reduction
@@ -34,12 +38,13 @@ class Contract(Protocol):
         ...
 
 
-KINDS: tuple[Kind, ...] = ("binary", "one-hot", "index", "reparameterizable", "other")
+KINDS: tuple[Kind, ...] = ("binary", "one-hot", "index", "finite", "reparameterizable", "other")
 REDUCTIONS: tuple[Reduction, ...] = ("mean", "log-mean-exp")
 WORDS: dict[Kind, str] = {
     "binary": "Bernoulli variables",
     "one-hot": "one-hot vectors",
     "index": "class indices",
+    "finite": "other variables of finitely many values",
     "reparameterizable": "variables that are a differentiable function of noise",
     "other": "other variables",
 }
@@ -47,6 +52,7 @@ CURES: dict[Kind, str] = {
     "binary": "LikelihoodRatio() or GumbelSoftmax()",
     "one-hot": "LikelihoodRatio() or GumbelSoftmax()",
     "index": "LikelihoodRatio(), or make it a one-hot vector, one_hot(network)",
+    "finite": "LikelihoodRatio()",
     "reparameterizable": "Reparameterized()",
     "other": "LikelihoodRatio()",
 }
@@ -54,7 +60,7 @@ CURES: dict[Kind, str] = {
 
 
 def require_kind(estimator: Contract, name: str, distribution: Distribution) -> None:
-    """Raise unless the variable is of one of the kinds that the estimator is made for.
+    """Raise unless the variable is of one of the kinds that the estimator is made for, and has finite logits.
 
     Raises:
         EstimatorError: it names the variable, its distribution, and estimators that would do.
@@ -66,6 +72,25 @@ def require_kind(estimator: Contract, name: str, distribution: Distribution) -> 
         raise EstimatorError(
             f"{name!r} is a {type(base).__name__}, but {type(estimator).__name__} is for {wanted}. "
             f'Choose another estimator: estimators={{"{name}": ...}} with {CURES[kind]}.'
+        )
+    require_finite_logits(name, distribution)
+
+
+def require_finite_logits(name: str, distribution: Distribution) -> None:
+    """Raise if a Bernoulli variable has an infinite logit, at which its log-mass, and so the gradient, would be NaN.
+
+    Raises:
+        EstimatorError: it names the variable, and the cure.
+    """
+    if kind_of(distribution) != "binary" or torch.compiler.is_compiling():  # no program can stop for its values
+        return
+    logits: Tensor = base_of(distribution)[0].logits.detach()  # type: ignore[attr-defined]
+    if logits.is_cuda:  # which would have to be waited for, at every draw
+        return
+    if logits.numel() and logits.abs().max() == math.inf:  # a tenth of the time of isinf
+        raise EstimatorError(
+            f"{name!r} has an infinite logit, at which a Bernoulli variable has no gradient. Bound its logits, for "
+            "example logits.clamp(-30, 30)."
         )
 
 
@@ -81,3 +106,54 @@ def require_reduction(estimator: Estimator, name: str, distribution: Distributio
             f'the importance-weighted bound. Choose another: estimators={{"{name}": ...}} with '
             f"{CURES[kind_of(distribution)]}; LikelihoodRatio() is VIMCO there."
         )
+
+
+# settings
+
+
+def number(what: str, value: float) -> float:
+    """The value of a setting, checked: finite, and no bool.
+
+    Raises:
+        EstimatorError: it names the setting and its value.
+    """
+    if not (isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)):
+        raise EstimatorError(f"{what} is {_shown(value)}, but it must be a number.")
+    return float(value)
+
+
+def positive(what: str, value: float, when: str = "") -> float:
+    """The value of a setting, checked: a number above 0.
+
+    Raises:
+        EstimatorError: it names the setting and its value.
+    """
+    if not (isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf):
+        raise EstimatorError(f"{what} is {_shown(value)}{when}, but it must be a positive number.")
+    return float(value)
+
+
+def flag(what: str, value: bool) -> bool:
+    """The value of a setting, checked: True or False.
+
+    Raises:
+        EstimatorError: it names the setting and its value.
+    """
+    if not isinstance(value, bool):
+        raise EstimatorError(f"{what} is {value!r}: give True or False.")
+    return value
+
+
+def module(what: str, value: nn.Module) -> nn.Module:
+    """A network, checked, so that its parameters are found and learned.
+
+    Raises:
+        EstimatorError: it names what was given in its place.
+    """
+    if not isinstance(value, nn.Module):
+        raise EstimatorError(f"{what} is {value!r}: give an nn.Module, for example mlp(inputs, 100, 1).")
+    return value
+
+
+def _shown(value: object) -> str:
+    return repr(value) if isinstance(value, bool) or not isinstance(value, float | int) else f"{value:g}"

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 from ancestral.core import Cost, Site, Trace
 from ancestral.distributions.support import Kind, kind_of
 from ancestral.estimators.checks import REDUCTIONS, require_kind
-from ancestral.estimators.relaxation import discrete_logits
+from ancestral.estimators.relaxation import discrete_logits, possible
 
 
 class DARN:
@@ -17,8 +17,9 @@ class DARN:
 
     .. math:: b(z) = f(z) + f'(z)^T (\bar z - z)  ⇒  ∇_φ E_q[f(z)] ≈ f'(z)^T (z - \bar z) ∇_φ \log q(z)
 
-    with z̄ = 1/2 for a Bernoulli variable, 1/n in each of n classes. Of a Bernoulli variable its mean is the average of
-    the slopes at 0 and 1: unbiased where the cost is quadratic in each variable, biased beyond.
+    with z̄ = 1/2 for a Bernoulli variable, 1/n in each of n classes (one of logit -inf is none). Of a Bernoulli variable
+    its mean is the average of the slopes at 0 and 1: unbiased where the cost is quadratic in each variable, biased
+    beyond.
 
     Raises:
         EstimatorError: the variable is neither Bernoulli nor one-hot.
@@ -35,16 +36,18 @@ class DARN:
         logits = discrete_logits(distribution)
         with torch.no_grad():
             value = distribution.sample(torch.Size(trace.missing_shape(distribution)))
-        center = self.center(distribution, logits)
         if kind_of(distribution) == "binary":
             score = (value - torch.sigmoid(logits.detach())) * logits
+            center: Tensor | float = 0.5
         else:
             score = (value * logits).sum(-1, keepdim=True)
+            center = self.center(possible(logits))
         # exactly zero in value; its gradient multiplies that of the cost with respect to z
         return value + (value - center) * (score - score.detach())
 
-    def center(self, distribution: Distribution, logits: Tensor) -> float:
-        return 0.5 if kind_of(distribution) == "binary" else 1 / logits.shape[-1]
+    def center(self, possible: Tensor) -> Tensor:
+        """z̄ of a one-hot vector, from the classes that it can take."""
+        return possible / possible.sum(-1, keepdim=True)
 
     def term(self, site: Site, cost: Cost) -> Tensor | None:
         return None
@@ -60,5 +63,5 @@ class Half(DARN):
     Source: Gu, Levine, Sutskever and Mnih (2016), section 2.
     """
 
-    def center(self, distribution: Distribution, logits: Tensor) -> float:
-        return 0.5
+    def center(self, possible: Tensor) -> Tensor:
+        return 0.5 * possible

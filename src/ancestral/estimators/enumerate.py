@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 from ancestral.core import Cost, Reduction, Site, Trace
 from ancestral.distributions.support import MAXIMAL_SUPPORT, Kind, enumerate_support
 from ancestral.errors import EstimatorError
+from ancestral.estimators.checks import require_finite_logits
 
 
 class Enumerate:
@@ -23,20 +24,23 @@ class Enumerate:
         maximum: the largest number of values of one variable, and of all enumerated variables together.
 
     Raises:
-        EstimatorError: the variable is not discrete, it or all enumerated variables together have more than
-            ``maximum`` values, or the objective is no plain expectation (the importance-weighted bound is a different
-            objective when its draws are enumerated).
+        EstimatorError: the variable is not discrete or has an infinite Bernoulli logit, it or all enumerated variables
+            together have more than ``maximum`` values, or the objective is no plain expectation (the
+            importance-weighted bound is a different objective when its draws are enumerated).
     """
 
-    kinds: tuple[Kind, ...] = ("binary", "one-hot", "index")
+    kinds: tuple[Kind, ...] = ("binary", "one-hot", "index", "finite")
     reductions: tuple[Reduction, ...] = ("mean",)
     unbiased = True
 
     def __init__(self, maximum: int = MAXIMAL_SUPPORT) -> None:
+        if not isinstance(maximum, int) or isinstance(maximum, bool) or maximum < 1:
+            raise EstimatorError(f"the maximum is {maximum!r}, but it counts values: give 1 or more.")
         self.maximum = maximum
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
         values = enumerate_support(distribution, self.maximum)
+        require_finite_logits(name, distribution)
         count, event = values.shape[0], values.shape[1:]
         shape = trace.shape
         together = math.prod([count, *(earlier for _, earlier in trace.enumerated)])

@@ -12,9 +12,9 @@ from torch.distributions import Distribution
 from ancestral.core import Cost, Site, Trace
 from ancestral.distributions.support import Kind
 from ancestral.errors import EstimatorError
-from ancestral.estimators.checks import REDUCTIONS, require_kind
+from ancestral.estimators.checks import REDUCTIONS, flag, positive, require_kind
 from ancestral.estimators.relaxation import discrete_logits, hard, perturbed, relaxed
-from ancestral.estimators.schedules import Schedule, at_epoch
+from ancestral.estimators.schedules import Schedule, at_epoch, checked
 
 
 class GumbelSoftmax(nn.Module):
@@ -32,7 +32,8 @@ class GumbelSoftmax(nn.Module):
         start: where a learned temperature starts.
 
     Raises:
-        EstimatorError: the variable is neither Bernoulli nor one-hot; a temperature is not positive.
+        EstimatorError: the variable is neither Bernoulli nor one-hot; a temperature is not positive; ``start`` is given
+            but has no effect.
 
     Source: Jang, Gu and Poole (2017), eq. 2 and section 2.2; Maddison, Mnih and Teh (2017), the Concrete distribution.
     """
@@ -45,17 +46,22 @@ class GumbelSoftmax(nn.Module):
         self, temperature: Schedule | Literal["learned"] = 0.5, *, hard: bool = False, start: float = 1.0
     ) -> None:
         super().__init__()
-        if isinstance(temperature, str) and temperature != "learned":
-            raise EstimatorError(
-                f"the temperature is {temperature!r}: give a number, a function of the epoch, 'learned'."
-            )
-        first = start if isinstance(temperature, str) else temperature(0.0) if callable(temperature) else temperature
-        if not (first > 0 and math.isfinite(first)):
-            raise EstimatorError(f"the temperature is {first:g}, but it must be positive.")
+        first = positive("the start of a learned temperature", start)
         self.temperature: Schedule | str = temperature
-        self.hard = hard
-        if temperature == "learned":
-            self.log_temperature = nn.Parameter(torch.tensor(math.log(start)))
+        if not isinstance(temperature, str):
+            self.temperature = checked("temperature", temperature)
+            if first != 1:
+                raise EstimatorError(
+                    f"start is {first:g}, but it is where a learned temperature starts: give temperature='learned', or "
+                    "leave it out."
+                )
+        elif temperature == "learned":
+            self.log_temperature = nn.Parameter(torch.tensor(math.log(first)))
+        else:
+            raise EstimatorError(
+                f"the temperature is {temperature!r}: give a number, a function of the epoch, or 'learned'."
+            )
+        self.hard = flag("hard", hard)
 
     @property
     def relaxed(self) -> bool:

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from ancestral.core import Cost, Site, Trace
 from ancestral.estimators.baselines import Baseline, Baselines, InputDependent, LeaveOneOut, MovingAverage
-from ancestral.estimators.checks import KINDS, REDUCTIONS
+from ancestral.estimators.checks import KINDS, REDUCTIONS, require_kind
 from ancestral.estimators.own_parameters import minimized
 
 _LEAVE_ONE_OUT = LeaveOneOut()  # has no state
@@ -30,7 +30,7 @@ class LikelihoodRatio(nn.Module):
             gradient, in the right direction on average.
 
     Raises:
-        EstimatorError: the baseline compares particles and there is only one.
+        EstimatorError: the baseline compares particles and there is only one; a Bernoulli logit is infinite.
 
     Source: Williams (1992); Mnih and Gregor (2014), NVIL; Mnih and Rezende (2016), VIMCO; Kool et al. (2019), RLOO.
     """
@@ -39,13 +39,17 @@ class LikelihoodRatio(nn.Module):
     reductions = REDUCTIONS
 
     def __init__(
-        self, baseline: Baseline | Sequence[Baseline] | float | None = _LEAVE_ONE_OUT, *, normalize: bool = False
+        self,
+        baseline: Baseline | Sequence[Baseline | float] | float | None = _LEAVE_ONE_OUT,
+        *,
+        normalize: bool = False,
     ) -> None:
         super().__init__()
         self.baselines = Baselines(baseline, normalize)
         self.unbiased = not normalize
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
+        require_kind(self, name, distribution)
         self.baselines.advance()
         with torch.no_grad():
             return distribution.sample(torch.Size(trace.missing_shape(distribution)))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ancestral.core import Cost, Reduction, Site, Trace
-from ancestral.distributions.support import Kind, mean_of
+from ancestral.distributions.support import Kind, base_of, mean_of
 from ancestral.errors import EstimatorError
 from ancestral.estimators.baselines import Baseline, Baselines
 from ancestral.estimators.checks import require_kind
@@ -34,7 +34,8 @@ class MuProp(nn.Module):
             shorter gradient of the first kind, so the sum is biased (the paper's MuProp-C-VN).
 
     Raises:
-        EstimatorError: the variable has no known mean, or the objective is the importance-weighted bound.
+        EstimatorError: the variable has no mean, or none that is known, or the objective is the importance-weighted
+            bound.
 
     Source: Gu, Levine, Sutskever and Mnih (2016), eq. 9 and section 3.2.
     """
@@ -43,7 +44,7 @@ class MuProp(nn.Module):
     reductions: tuple[Reduction, ...] = ("mean",)
 
     def __init__(
-        self, baseline: Baseline | Sequence[Baseline] | float | None = None, *, normalize: bool = False
+        self, baseline: Baseline | Sequence[Baseline | float] | float | None = None, *, normalize: bool = False
     ) -> None:
         super().__init__()
         self.baselines = Baselines(baseline, normalize)
@@ -53,9 +54,10 @@ class MuProp(nn.Module):
         require_kind(self, name, distribution)
         self.baselines.advance()
         if mean_of(distribution) is None:
+            kind = type(base_of(distribution)[0]).__name__
             raise EstimatorError(
-                f"{name!r} is a {type(distribution).__name__}, whose mean is not known in closed form, but MuProp "
-                f'expands the cost there. Choose another estimator: estimators={{"{name}": Reparameterized()}}.'
+                f"{name!r} is a {kind}, which has no mean, or none that is known in closed form, but MuProp expands "
+                f'the cost there. Choose another estimator: estimators={{"{name}": Reparameterized()}}.'
             )
         with torch.no_grad():
             return distribution.sample(torch.Size(trace.missing_shape(distribution)))

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from ancestral.core import Cost, Reduction, Site, Trace
 from ancestral.distributions.support import Kind, kind_of
 from ancestral.errors import EstimatorError
-from ancestral.estimators.checks import require_kind
+from ancestral.estimators.checks import flag, module, number, positive, require_kind
 from ancestral.estimators.gumbel_softmax import GumbelSoftmax
 from ancestral.estimators.own_parameters import minimized
 from ancestral.estimators.relaxation import discrete_logits, perturbed_given, relaxed, squash
@@ -47,10 +47,9 @@ class REBAR(nn.Module):
 
     def __init__(self, temperature: float = 0.5, scale: float = 1.0, *, learned: bool = True) -> None:
         super().__init__()
-        if not (temperature > 0 and math.isfinite(temperature)):
-            raise EstimatorError(f"the temperature is {temperature:g}, but it must be positive.")
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)), requires_grad=learned)
-        self.scale = nn.Parameter(torch.tensor(float(scale)), requires_grad=learned)
+        start = math.log(positive("the temperature", temperature))
+        self.log_temperature = nn.Parameter(torch.tensor(start), requires_grad=flag("learned", learned))
+        self.scale = nn.Parameter(torch.tensor(number("the scale", scale)), requires_grad=learned)
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
         require_kind(self, name, distribution)
@@ -116,7 +115,7 @@ class RELAX(REBAR):
 
     def __init__(self, network: nn.Module, temperature: float = 0.5, scale: float = 1.0) -> None:
         super().__init__(temperature, scale)
-        self.network = network
+        self.network = module("the network of RELAX", network)
 
     def control(self, value: Tensor, cost: Cost) -> Tensor:
         output: Tensor = self.network(value)

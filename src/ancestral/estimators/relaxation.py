@@ -10,6 +10,8 @@ outcome, Tucker et al. (2017), appendix.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,10 +21,23 @@ from ancestral.distributions.support import base_of, kind_of
 
 
 def discrete_logits(distribution: Distribution) -> Tensor:
-    """The logits of a Bernoulli variable, or the log-probabilities of a one-hot one, ``[*batch, *event]``."""
+    """The logits of a Bernoulli variable, or the log-probabilities of a one-hot one, ``[*batch, *event]``.
+
+    That of a class of probability 0 is finite, but so low that the class stays without any: 0 · ∞ is not a number.
+    """
     base, _ = base_of(distribution)
     logits: Tensor = base.logits  # type: ignore[attr-defined]
-    return logits
+    return logits if kind_of(distribution) == "binary" else logits.clamp_min(_lowest(logits))
+
+
+def possible(logits: Tensor) -> Tensor:
+    """1 for each class that a one-hot vector of these :func:`discrete_logits` can take, 0 for one of logit -inf."""
+    return (logits > _lowest(logits)).to(logits.dtype)
+
+
+def _lowest(logits: Tensor) -> float:
+    """Neither its square nor its quotient by a temperature overflows."""
+    return -math.sqrt(torch.finfo(logits.dtype).max) / 2
 
 
 def means(distribution: Distribution, slope: float = 1.0) -> Tensor:

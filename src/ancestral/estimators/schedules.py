@@ -11,6 +11,7 @@ from torch import nn
 
 from ancestral.core import Estimator, Estimators
 from ancestral.errors import EstimatorError
+from ancestral.estimators.checks import number, positive
 
 Schedule = float | Callable[[float], float]
 """A number, or a function from passes over the data so far to a number."""
@@ -51,7 +52,9 @@ def exponential(start: float, rate: float, end: float) -> Callable[[float], floa
     Raises:
         EstimatorError: a number is out of range, or the schedule would never reach its end.
     """
-    if not (start > 0 and end > 0 and math.isfinite(rate)) or (end - start) * rate > 0 or (rate == 0 != end - start):
+    for what, value in (("start", start), ("rate", rate), ("end", end)):
+        number(f"the {what} of the schedule", value)
+    if not (start > 0 and end > 0) or (end - start) * rate > 0 or (rate == 0 != end - start):
         raise EstimatorError(
             f"the schedule from {start:g} to {end:g} at the rate {rate:g} never arrives: both ends must be positive, "
             "and the rate positive to fall, negative to rise."
@@ -65,9 +68,14 @@ def at_epoch(estimator: T, setting: str, epoch: float) -> T:
     schedule = getattr(estimator, setting)
     if not callable(schedule):
         return estimator
-    value = schedule(epoch)
-    if not value > 0:
-        raise EstimatorError(f"the {setting} is {value:g} at epoch {epoch:g}, but it must be positive.")
     now = copy.copy(estimator)
-    setattr(now, setting, value)
+    setattr(now, setting, positive(f"the {setting}", schedule(epoch), f" at epoch {epoch:g}"))
     return now
+
+
+def checked(setting: str, schedule: Schedule) -> Schedule:
+    """The number, or the function of the epoch, if it is positive at the start."""
+    if not callable(schedule):
+        return positive(f"the {setting}", schedule)
+    positive(f"the {setting}", schedule(0.0), " at epoch 0")
+    return schedule

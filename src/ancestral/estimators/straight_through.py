@@ -8,10 +8,9 @@ from torch.distributions import Distribution
 
 from ancestral.core import Cost, Site, Trace
 from ancestral.distributions.support import Kind
-from ancestral.errors import EstimatorError
 from ancestral.estimators.checks import REDUCTIONS, require_kind
 from ancestral.estimators.relaxation import means
-from ancestral.estimators.schedules import Schedule, at_epoch
+from ancestral.estimators.schedules import Schedule, at_epoch, checked
 
 
 class StraightThrough:
@@ -36,9 +35,7 @@ class StraightThrough:
     unbiased = False
 
     def __init__(self, slope: Schedule = 1.0) -> None:
-        if not callable(slope) and not slope > 0:
-            raise EstimatorError(f"the slope is {slope:g}, but it must be positive.")
-        self.slope = slope
+        self.slope = checked("slope", slope)
 
     def at(self, epoch: float) -> StraightThrough:
         """The estimator after so many epochs."""

@@ -48,6 +48,7 @@ HEADINGS: dict[Kind, str] = {
     "binary": "Bernoulli",
     "one-hot": "one-hot",
     "index": "class index",
+    "finite": "bounded count",
     "reparameterizable": "reparameterizable",
     "other": "count",
 }

@@ -24,7 +24,7 @@ class Fixed:
 
 
 class MeanField:
-    """Takes the mean of the distribution for its value, differentiable, or a draw where the mean is not known."""
+    """Takes the mean of the distribution for its value, differentiable, or a draw where it is not known or is none."""
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
         shape = torch.Size(trace.missing_shape(distribution))

@@ -10,6 +10,7 @@ from ancestral.models.categorical_vae import categorical_variational_autoencoder
 from ancestral.models.contract import Batch, Model, Player
 from ancestral.models.estimation import make_estimator
 from ancestral.models.gan import GAN
+from ancestral.models.helmholtz import helmholtz_machine
 from ancestral.models.latent_variable import LatentVariableModel
 from ancestral.models.m2 import SemiSupervised, semi_supervised_vae
 from ancestral.models.sbn import StructuredPrediction, sigmoid_belief_net
@@ -21,6 +22,7 @@ BUILDERS: dict[str, Callable[[Any, DataDescription], nn.Module]] = {
     "sbn": sigmoid_belief_net,
     "categorical-vae": categorical_variational_autoencoder,
     "m2": semi_supervised_vae,
+    "helmholtz": helmholtz_machine,
 }
 """How a model known by name is built from its settings and the description of the data."""
 
@@ -34,6 +36,7 @@ __all__ = [
     "SemiSupervised",
     "StructuredPrediction",
     "categorical_variational_autoencoder",
+    "helmholtz_machine",
     "make_estimator",
     "semi_supervised_vae",
     "sigmoid_belief_net",

@@ -75,9 +75,10 @@ def _classes(name: str, text: str, count: int, classes: int) -> list[int]:
     numbers = [_number(name, part, classes, "class") for part in parts]
     if len(numbers) != count:
         example = ",".join("0" for _ in range(min(count, MOST_SHOWN))) + (",..." if count > MOST_SHOWN else "")
+        several = f"one for each of its {count} variables" if count > 1 else "a single one"
         raise AncestralError(
-            f"{name}={text} has {len(numbers)} of the {count} classes of {name!r}: give one for each of its variables, "
-            f"from 0 to {classes - 1}, such as {name}={example}."
+            f"{name}={text} has {_counted(len(numbers), 'class', 'classes')}, but {name!r} takes {several}, from 0 to "
+            f"{classes - 1}, such as {name}={example}."
         )
     return numbers
 
@@ -88,8 +89,8 @@ def _bits(name: str, text: str, count: int) -> list[float]:
         return [float(digit) for digit in text]
     if len(text) > 1 and set(text) <= {"0", "1"} and int(text) >= count:
         raise AncestralError(
-            f"{name}={text} has {len(text)} digits, but {name!r} has {count} units: give a digit for each, or the "
-            "numbers of those that are 1, between commas."
+            f"{name}={text} has {_counted(len(text), 'digit')}, but {name!r} has {_counted(count, 'unit')}: give a "
+            "digit for each, or the numbers of those that are 1, between commas."
         )
     on = [_number(name, part, count, "unit") for part in text.split(",")]
     return [float(unit in on) for unit in range(count)]
@@ -103,20 +104,26 @@ def _reals(name: str, text: str, count: int) -> list[float]:
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise AncestralError(f"{name}={text}: {part!r} is no finite number. Give {count}, between commas.")
+            cure = f"Give {count}, between commas." if count > 1 else "Give one."
+            raise AncestralError(f"{name}={text}: {part!r} is no finite number. {cure}")
         numbers.append(number)
     if len(numbers) != count:
         raise AncestralError(
-            f"{name}={text} has {len(numbers)} numbers, but {name!r} has {count}: give as many, between commas."
+            f"{name}={text} has {_counted(len(numbers), 'number')}, but {name!r} has {count}: give "
+            + ("as many, between commas." if count > 1 else "a single one.")
         )
     return numbers
+
+
+def _counted(n: int, one: str, many: str = "") -> str:
+    """``1 number``, ``2 numbers``."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
 
 
 def _number(name: str, text: str, count: int, what: str) -> int:
     """A whole number from 0 to below ``count``."""
     text = text.strip()
     if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) < count):
-        raise AncestralError(
-            f"{name}={text}: {text!r} is no {what} of {name!r}. Give a whole number from 0 to {count - 1}."
-        )
+        cure = f"Give a whole number from 0 to {count - 1}." if count > 1 else "It has only 0."
+        raise AncestralError(f"{name}={text}: {text!r} is no {what} of {name!r}. {cure}")
     return int(text)

@@ -65,7 +65,10 @@ class CanCheck(Protocol):
 
 @runtime_checkable
 class CanValidate(Protocol):
-    """Has a loss that means something on held-out data; lower is better."""
+    """Has a loss that means something on held-out data; lower is better.
+
+    A value is the mean over the batch, or one number for each of those rows that have it, ``[rows]``.
+    """
 
     def validation(self, batch: Batch) -> Scalars: ...
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
+from ancestral.configs.data import HIDDEN
 from ancestral.core import AncestralSampling, Cost, Estimators, Joint, Site, Trace, run
 from ancestral.distributions import base_of, check_support
 from ancestral.distributions.support import is_density, kind_of, mean_of
@@ -22,8 +23,10 @@ from ancestral.objectives import elbo, elbo_terms, iwae
 from ancestral.objectives.elbo import same_batch, score
 from ancestral.objectives.expectation import average
 from ancestral.objectives.iwae import bounds
+from ancestral.objectives.reweighted_wake_sleep import Phase, reweighted_wake_sleep_terms
+from ancestral.objectives.wake_sleep import wake_sleep
 
-Objective = Literal["elbo", "iwae"]
+Objective = Literal["elbo", "iwae", "wake-sleep", "reweighted-wake-sleep"]
 Latents = Tensor | dict[str, Tensor]
 
 ACTIVE = 0.01
@@ -66,15 +69,18 @@ class LatentVariableModel(nn.Module):
         p: the model, for example ``Joint({"z": prior, "x | z": decoder})``.
         q: the approximate posterior, for example ``Joint({"z | x": encoder})``; or p itself, whose latent variables are
             then drawn from their prior (a stochastic network that predicts x from what it is given).
-        objective: ``"elbo"`` or ``"iwae"``.
-        estimators: how gradients pass the latent variables: one, or one per name.
-        particles: draws per datapoint.
+        objective: ``"elbo"``, ``"iwae"``, ``"wake-sleep"`` or ``"reweighted-wake-sleep"``.
+        estimators: how gradients pass the latent variables: one, or one per name (elbo and iwae).
+        particles: draws per datapoint; wake-sleep has one.
+        q_phase: what q learns from: ``"wake"``, weighted particles; ``"sleep"``, dreams of p; ``"both"``
+            (reweighted-wake-sleep).
         analytic_kl: latent variables whose divergence is taken in closed form (elbo).
         beta: weight of the divergences (elbo).
         kl_warmup: epochs over which that weight rises from 0 (elbo).
         free_bits: nats per latent dimension that cost nothing (elbo): the divergence of a dimension, averaged over the
             batch, counts only above it. Needs ``analytic_kl``.
-        validation_particles: of the importance-weighted bound that :meth:`validation` gives; 0: the objective itself.
+        validation_particles: of the importance-weighted bound that :meth:`validation` gives; 0: the objective itself,
+            or where that is no bound, ``particles``.
         observed: the variable of p that holds the data.
 
     A variable named ``y`` that is not ``observed`` and that neither p nor q draws holds the labels, one-hot with
@@ -95,6 +101,7 @@ class LatentVariableModel(nn.Module):
         estimators: Estimators | None = None,
         *,
         particles: int = 1,
+        q_phase: Phase = "wake",
         analytic_kl: Collection[str] = (),
         beta: float = 1.0,
         kl_warmup: float = 0.0,
@@ -104,10 +111,18 @@ class LatentVariableModel(nn.Module):
         classes: int = 0,
     ) -> None:
         super().__init__()
-        if objective not in ("elbo", "iwae"):
-            raise AncestralError(f"there is no objective {objective!r}. " + nearest(str(objective), ("elbo", "iwae")))
-        if objective == "iwae" and (beta != 1 or kl_warmup or free_bits or analytic_kl):
-            raise AncestralError("beta, kl_warmup, free_bits and analytic_kl have no effect with objective='iwae'.")
+        if objective not in get_args(Objective):
+            raise AncestralError(
+                f"there is no objective {objective!r}. " + nearest(str(objective), get_args(Objective))
+            )
+        if objective != "elbo" and (beta != 1 or kl_warmup or free_bits or analytic_kl):
+            raise AncestralError(f"beta, kl_warmup, free_bits and analytic_kl have no effect with {objective=}.")
+        if objective in ("wake-sleep", "reweighted-wake-sleep") and estimators is not None:
+            raise AncestralError(f"estimators have no effect with {objective=}, whose gradients pass no draw.")
+        if objective == "wake-sleep" and particles != 1:
+            raise AncestralError(f"particles is {particles}, but wake-sleep has one. Use reweighted-wake-sleep.")
+        if q_phase != "wake" and objective != "reweighted-wake-sleep":
+            raise AncestralError(f"q_phase has no effect with {objective=}: it is for reweighted-wake-sleep.")
         if min(beta, kl_warmup, free_bits, validation_particles) < 0:
             raise AncestralError("beta, kl_warmup, free_bits and validation_particles must be 0 or more.")
         if free_bits and not analytic_kl:
@@ -130,7 +145,7 @@ class LatentVariableModel(nn.Module):
         self.estimators = estimators
         if isinstance(estimators, Mapping):  # a module among them has parameters of its own
             self.own_estimators = nn.ModuleDict({n: e for n, e in estimators.items() if isinstance(e, nn.Module)})
-        self.particles = particles
+        self.particles, self.q_phase = particles, q_phase
         self.analytic_kl = tuple(analytic_kl)
         self.beta, self.kl_warmup, self.free_bits = beta, kl_warmup, free_bits
         self.validation_particles = validation_particles
@@ -152,7 +167,7 @@ class LatentVariableModel(nn.Module):
             if y is None:
                 raise AncestralError(f"{self.p} is conditioned on the labels y, but the data have none.")
             # A GPU would have to be waited for, at every step; where it is compiled, one_hot looks itself.
-            if self.classes and not (y.is_cuda or torch.compiler.is_compiling()):
+            if not (y.is_cuda or torch.compiler.is_compiling() or y.is_floating_point()):
                 self._check_labels(y)
             values["y"] = F.one_hot(y, self.classes).to(x.dtype) if self.classes else y
         return values
@@ -186,15 +201,36 @@ class LatentVariableModel(nn.Module):
 
     def _check_labels(self, y: Tensor) -> None:
         low, high = int(y.min()), int(y.max())
-        if low < 0 or high >= self.classes:
+        if low == HIDDEN:
+            raise AncestralError(
+                f"the data have rows without a label (-1), but {self.p} is conditioned on labels: leave these rows "
+                "out, or give them a label."
+            )
+        if self.classes and (low < 0 or high >= self.classes):
             raise AncestralError(
                 f"the data have a label {high if high >= self.classes else low}, but the model has "
                 f"classes={self.classes}: labels run from 0 to {self.classes - 1}."
             )
 
     def loss(self, batch: Batch) -> Scalars:
-        """The negative bound, averaged over the batch, in nats per datapoint, with its parts."""
+        """The loss of the objective, averaged over the batch, in nats per datapoint, with its parts.
+
+        That of a bound is its negative; that of wake-sleep, plain or reweighted, is the sum of the losses of p and q.
+        """
         given = self.given(batch.x, batch.y)
+        if self.objective == "wake-sleep":
+            wake, sleep = (phase.mean() for phase in wake_sleep(self.p, self.q, given))
+            return {"loss": wake + sleep, "wake": wake, "sleep": sleep}
+        if self.objective == "reweighted-wake-sleep":
+            phases = reweighted_wake_sleep_terms(self.p, self.q, given, self.particles, self.q_phase)
+            wake, of_q = phases.wake.mean(), phases.q_loss.mean()
+            return {
+                "loss": wake + of_q,
+                "wake": wake,
+                "loss of q": of_q,
+                "bound": -phases.bound.mean(),
+                "effective sample size": phases.effective_sample_size.mean(),
+            }
         estimators = estimators_at(self.estimators, batch.epoch)
         if self.objective == "iwae":
             return {"loss": -iwae(self.p, self.q, given, self.particles, estimators).mean()}
@@ -219,8 +255,8 @@ class LatentVariableModel(nn.Module):
     def validation(self, batch: Batch) -> Scalars:
         """The negative bound itself: no warm-up, no free bits, beta = 1; or that with ``validation_particles``."""
         given = self.given(batch.x, batch.y)
-        if self.validation_particles:
-            found = bounds(self.p, self.q, given, self.validation_particles)
+        if self.validation_particles or self.objective in ("wake-sleep", "reweighted-wake-sleep"):
+            found = bounds(self.p, self.q, given, self.validation_particles or self.particles)
             scalars = {"loss": -found.log_prob.mean(), "reconstruction": -found.log_likelihood.mean()}
             return scalars if self.q is self.p else scalars | {"kl": found.kl.mean()}
         if self.objective == "iwae":
@@ -244,7 +280,11 @@ class LatentVariableModel(nn.Module):
         if self.classes and batch.y is not None:
             self._check_labels(batch.y)
         given = self.given(batch.x, batch.y)
-        if self.objective == "iwae":
+        if self.objective == "wake-sleep":
+            wake_sleep(self.p, self.q, given)
+        elif self.objective == "reweighted-wake-sleep":
+            reweighted_wake_sleep_terms(self.p, self.q, given, self.particles, self.q_phase)
+        elif self.objective == "iwae":
             iwae(self.p, self.q, given, self.particles, self.estimators)
         else:
             elbo(self.p, self.q, given, self.particles, self.estimators, self.analytic_kl)

@@ -84,7 +84,7 @@ class SemiSupervised(LatentVariableModel):
         ``kl`` that of z and of a label that is not. A batch without rows of one kind leaves out what those would bring.
 
         Raises:
-            AncestralError: the data have no labels.
+            AncestralError: the data have no labels, or the batch no rows.
         """
         known = self._known(batch)
         assert batch.y is not None
@@ -115,13 +115,16 @@ class SemiSupervised(LatentVariableModel):
         """Which rows have a label."""
         if batch.y is None:
             raise AncestralError("m2 learns from labels, but the data have none. Use vae.")
+        if not len(batch.x):
+            raise AncestralError("a batch has no rows, of which a mean could be taken: give at least one.")
         return batch.y != HIDDEN
 
     def validation(self, batch: Batch) -> Scalars:
-        """U(x), as of rows without a label, and how many of them q(y | x) puts into their class."""
+        """U(x), as of rows without a label, and for each row with one whether q(y | x) puts it into its class."""
         scalars = super().validation(Batch(batch.x))
         if batch.y is not None:
-            scalars["accuracy"] = (self.classify(batch.x).argmax(-1) == batch.y).double().mean()
+            known = batch.y != HIDDEN
+            scalars["accuracy"] = (self.classify(batch.x).argmax(-1) == batch.y)[known].double()
         return scalars
 
     def check(self, batch: Batch) -> None:

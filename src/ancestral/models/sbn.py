@@ -14,7 +14,7 @@ prediction; categorical layers: Gu, Levine, Sutskever and Mnih (2016), section 5
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -70,13 +70,19 @@ def chain(config: SBNConfig, shapes: Mapping[str, Shape]) -> dict[str, Condition
     """Each variable but the first given the one before it."""
     conditionals: dict[str, Conditional] = {}
     for (parent, inward), (name, event) in pairwise(shapes.items()):
-        network: nn.Module = mlp(inward, *config.hidden, event)
-        if config.units == "symmetric":
-            network = Symmetric(network, inward[1] if is_one_hot(inward) else 2)
+        network = between(config.hidden, config.units, inward, event)
         conditionals[f"{name} | {parent}"] = (
             one_hot(network, 1) if is_one_hot(event) else bernoulli(network, len(event))
         )
     return conditionals
+
+
+def between(hidden: Sequence[int], units: str, inward: Shape, event: Shape) -> nn.Module:
+    """The network from one layer to another, or to the parameters of its units: linear, or with tanh layers."""
+    network: nn.Module = mlp(inward, *hidden, event)
+    if units == "symmetric":
+        network = Symmetric(network, inward[1] if is_one_hot(inward) else 2)
+    return network
 
 
 def is_one_hot(shape: Shape) -> bool:

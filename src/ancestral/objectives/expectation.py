@@ -13,7 +13,7 @@ from torch import Tensor
 from ancestral.core import Estimator, Estimators, Joint, Reduction, Site, Trace
 from ancestral.errors import AncestralError, EstimatorError, ShapeError, nearest
 from ancestral.estimators import Reparameterized
-from ancestral.estimators.checks import require_reduction
+from ancestral.estimators.checks import REDUCTIONS, require_reduction
 from ancestral.estimators.values import Fixed, MeanField
 
 Model = Callable[[Trace], Any]
@@ -60,6 +60,7 @@ def expectation(
 
     Raises:
         EstimatorError: an estimator is not valid for its variable or for ``reduction``, or names no variable of q.
+        AncestralError: the reduction or the number of particles is none.
         ShapeError: the cost is not of shape ``(*particles, batch)``.
     """
     return estimate(cost, q, given, particles, estimators, reduction).value
@@ -85,6 +86,9 @@ def estimate(
     reduction: Reduction = "mean",
 ) -> Estimate:
     """:func:`expectation` with its runs, for objectives that report parts. Arguments and errors are the same."""
+    if reduction not in REDUCTIONS:
+        known = " or ".join(map(repr, REDUCTIONS))
+        raise AncestralError(f"reduction is {reduction!r}, but particles are averaged by {known}.")
     problem = _Problem(cost, q, given, particles_of(particles), batch_of(given))
     if isinstance(q, Joint):  # before another variable, the one that was meant, lacks its estimator
         _check_names(estimators, [name for name in q.variables if name not in given])
@@ -224,7 +228,10 @@ class Downstream:
     @property
     def particles(self) -> Tensor:
         if self._particles is None:
-            self._particles = self._local(self._run).detach()
+            trace, costs = self._run.trace, self._local(self._run).detach()
+            for name, _ in trace.enumerated[: len(self._site.shape) - 2]:
+                costs = _of_the_possible(costs, trace.sites[name].log_prob)
+            self._particles = costs
         return self._particles
 
     @property
@@ -274,8 +281,14 @@ def average(costs: Tensor, trace: Trace, reduction: Reduction = "mean") -> Tenso
 def _summed(costs: Tensor, trace: Trace, enumerated: Sequence[tuple[str, int]]) -> Tensor:
     """Sums, weighted by q, over variables that were enumerated, the last of which is the first dimension."""
     for name, _ in reversed(enumerated):
-        costs = (trace.sites[name].log_prob.exp() * costs).sum(0)
+        log_mass = trace.sites[name].log_prob
+        costs = (log_mass.exp() * _of_the_possible(costs, log_mass)).sum(0)
     return costs
+
+
+def _of_the_possible(costs: Tensor, log_mass: Tensor) -> Tensor:
+    """The costs, 0 where the mass is 0: there -log q is infinite, but has no part in an expectation."""
+    return costs.masked_fill(log_mass.isneginf(), 0.0)
 
 
 def _over_particles(term: Tensor, site: Site, trace: Trace, reduction: Reduction) -> Tensor:

@@ -19,7 +19,7 @@ from ancestral.estimators.relaxation import hard, perturbed, relaxed
 from ancestral.evaluation.gradients import EstimatorComparison, Measured
 from ancestral.report.charts import COLORS, ticks
 from ancestral.report.page import checked_destination, write_page
-from ancestral.report.words import Text, say, untranslated
+from ancestral.report.words import Text, counted, say, untranslated
 from ancestral.training.folder import write_atomically
 
 TEMPERATURES = (0.1, 0.5, 1.0, 10.0)
@@ -118,6 +118,7 @@ def as_record(comparison: EstimatorComparison) -> dict[str, Any]:
         "estimators": [
             {
                 **{key: value for key, value in dataclasses.asdict(one).items() if key != "along"},
+                "own": one.name == comparison.own,
                 "biased": one.biased,
                 "variance_per_parameter": one.variance / one.parameters,
                 "variance_times_seconds": one.cost,
@@ -145,8 +146,8 @@ def _problem(comparison: EstimatorComparison) -> dict[str, Any]:
     norm = f"{reference.gradient.norm().item():.4g}"
     how = say(
         "reference_exact" if reference.exact else "reference_drawn",
-        norm=norm, draws=f"{reference.draws:,}", estimators=reference.estimators, particles=reference.particles,
-        error=f"{reference.standard_error:.2g}",
+        norm=norm, draws=f"{reference.draws:,}", estimators=reference.estimators,
+        particles=counted(reference.particles, "particle"), error=f"{reference.standard_error:.2g}",
     )  # fmt: skip
     parameters = len(comparison.direction)
     return {
@@ -155,7 +156,8 @@ def _problem(comparison: EstimatorComparison) -> dict[str, Any]:
         "about": say("measured_help", parameters=f"{parameters:,}", particles=comparison.problem.particles),
         "rows": [
             {
-                "name": one.name,
+                "name": one.name.split(":"),
+                "own": one.name == comparison.own,
                 "color": i % COLORS,
                 "promise": say("unbiased" if one.unbiased else "biased"),
                 "bias": f"{one.bias:.2g} ± {one.bias_error:.1g}",
@@ -167,7 +169,9 @@ def _problem(comparison: EstimatorComparison) -> dict[str, Any]:
             }
             for i, one in enumerate(comparison.measured)
         ],
-        "unfit": [(name, untranslated(why)) for name, why in comparison.unfit.items()],
+        "unfit": [
+            (name.split(":"), name == comparison.own, untranslated(why)) for name, why in comparison.unfit.items()
+        ],
         "spread": spread(comparison) if comparison.measured else None,
     }
 
@@ -177,7 +181,8 @@ def _problem(comparison: EstimatorComparison) -> dict[str, Any]:
 
 def spread(comparison: EstimatorComparison) -> Picture:
     """The draws of each estimator along the gradient itself: a dot each, their mean, and where that should be."""
-    row, left, right, top = 30.0, 222.0, 20.0, 14.0
+    names = [one.name.split(":") for one in comparison.measured]  # a line for each setting
+    row, left, right, top = max(30.0, 14.0 * max(map(len, names)) + 6), 222.0, 20.0, 14.0
     bottom = top + row * len(comparison.measured)
     picture = Picture(
         say("spread"), say("spread_help" if len(comparison.direction) > 1 else "spread_help_one"), bottom + 30
@@ -204,7 +209,8 @@ def spread(comparison: EstimatorComparison) -> Picture:
         )
         mean = x(sum(one.along) / len(one.along))
         picture.draw("line", x1=mean, x2=mean, y1=middle - 12, y2=middle + 12, stroke=color, stroke_width=4)
-        picture.label(one.name, left - 12, middle + 4, "end", color="var(--ink)")
+        for line, words in enumerate(names[i]):
+            picture.label(words, left - 12, middle + 4 + 14 * (line - (len(names[i]) - 1) / 2), "end", "var(--ink)")
     exact = x(comparison.target)
     picture.draw("line", x1=exact, x2=exact, y1=top, y2=bottom + 4, stroke="var(--ink)", stroke_dasharray="5 4")
     picture.label("∇", exact, top - 2, "middle", color="var(--ink)")

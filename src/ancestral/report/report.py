@@ -196,6 +196,8 @@ def title_of(name: str) -> Text:
     """The title of a chart of a named scalar: what is no share and no weight is in nats."""
     if "accuracy" in name:
         return say("chart_share")
+    if name.startswith("effective"):
+        return say("chart_particles")
     return say("chart_weight") if name == "beta" else say("chart_of", name=shortened(name, NAME))
 
 

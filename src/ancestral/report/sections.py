@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from ancestral.configs.data import HIDDEN
 from ancestral.core import Joint, Trace
 from ancestral.data import Dataset
 from ancestral.data.dataset import SplitName
@@ -276,6 +277,8 @@ def latent(run: Run) -> dict[str, Any] | Text:
             "ratio": held.x.shape[3] / held.x.shape[2],
         }
     legend = [{"color": label, "words": say("class", label=label)} for label in range(classes)] if colored else []
+    if colored and held.y is not None and (held.y == HIDDEN).any():
+        legend.append({"color": HIDDEN, "words": say("without_class")})
     note = say("latent_of_p", **_roles(model, held)) if model.q is model.p else None
     return {"variables": variables, "sprite": sprite, "legend": legend, "note": note}
 
@@ -317,7 +320,7 @@ def _map(name: str, values: Tensor, held: Held, colored: bool) -> dict[str, Any]
     for i, place in enumerate(places.tolist()):
         row = int(held.index[i])
         label = None if held.y is None else int(held.y[i])
-        words_of = say("point", row=row) if label is None else say("point_class", row=row, label=label)
+        words_of = say("point", row=row) if label in (None, HIDDEN) else say("point_class", row=row, label=label)
         color = label if colored else 0
         points.append({"x": across(place[0], 0), "y": across(place[1], 1), "i": i, "color": color, "words": words_of})
     grid = [

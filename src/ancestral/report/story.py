@@ -174,7 +174,7 @@ def _figure(entry: Mapping[str, Any]) -> Figure:
     """A figure from JSON; ValueError, KeyError or TypeError if it is none."""
     values: dict[str, Any] = {}
     for field in dataclasses.fields(Figure):
-        value = entry.get(field.name) if field.name == "standard_error" else entry[field.name]
+        value = entry.get(field.name) if field.default is None else entry[field.name]
         if field.type == "str":
             value = shortened(str(value), 300)
         elif value is not None:

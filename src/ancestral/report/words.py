@@ -121,6 +121,7 @@ ENGLISH = {
     # losses
     "no_rows": "metrics.jsonl holds no line yet.",
     "chart_share": "How often the discriminator is right",
+    "chart_particles": "Effective sample size, particles",
     "chart_weight": "Weight of the divergence",
     "chart_of": "{name}, nats per datapoint",
     "axis_epochs": "epochs",
@@ -185,6 +186,7 @@ ENGLISH = {
     "map_help": "Point at a row, or use the arrow keys when the map has the focus, to see it.",
     "map_label": "Map of the posterior means of {name}. Arrow keys go from row to row.",
     "class": "label {label}",
+    "without_class": "no label",
     "point": "row {row}",
     "point_class": "row {row}, label {label}",
     "component": "component {n}",
@@ -452,6 +454,7 @@ JAPANESE = {
     "check_not_finite": "有限でない値",
     "no_rows": "metrics.jsonl にまだ一行もありません。",
     "chart_share": "識別器の正答率",
+    "chart_particles": "有効標本サイズ（粒子数）",
     "chart_weight": "ダイバージェンスの重み",
     "chart_of": "{name}（データ一つあたりのナット）",
     "axis_epochs": "エポック",
@@ -511,6 +514,7 @@ JAPANESE = {
     "map_help": "点にポインタを合わせるか、図を選んで矢印キーを押すと、その行が見られます。",
     "map_label": "{name} の事後平均の図。矢印キーで行から行へ移ります。",
     "class": "ラベル {label}",
+    "without_class": "ラベルなし",
     "point": "行 {row}",
     "point_class": "行 {row}、ラベル {label}",
     "component": "第 {n} 主成分",
@@ -630,7 +634,7 @@ JAPANESE = {
     "measured_columns": "バイアス：勾配の平均のずれ。前半の抽出でのずれの方向を、後半の抽出で測ります。標準誤差の 4 "
     "倍を超えるときに「偏りあり」とします。分散：勾配 1 "
     "回分の、全パラメータについての和。不偏な推定法どうしでは、分散×時間の小さいほうが同じ精度に早く達します。",
-    "own_estimator": "この run の学習での設定",
+    "own_estimator": "学習時の設定",
     "promise": "理論上",
     "bias": "バイアス",
     "seen": "観測",

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ancestral.configs import TrainingConfig
+from ancestral.configs.data import HIDDEN
 from ancestral.data import Dataset
 from ancestral.data.dataset import SplitName
 from ancestral.errors import AncestralError
@@ -27,6 +28,7 @@ from ancestral.models import LatentVariableModel
 from ancestral.models.contract import (
     Batch,
     CanCheck,
+    CanClassify,
     CanInitialize,
     CanReconstruct,
     CanSample,
@@ -49,7 +51,7 @@ from ancestral.training.checkpoint import (
 )
 from ancestral.training.compilation import Gradients, compiled, compiling
 from ancestral.training.folder import RunFolder
-from ancestral.training.optimization import MovingAverage, keep_freed_memory, learning_rate, make_optimizer
+from ancestral.training.optimization import WeightAverage, keep_freed_memory, learning_rate, make_optimizer
 from ancestral.training.pictures import grid, pairs, save_picture
 from ancestral.training.progress import Reporter, Silent
 from ancestral.training.trackers import Tracker
@@ -108,6 +110,18 @@ def choose_device(name: str) -> str:
     return name
 
 
+def _check_all_labeled(model: LatentVariableModel, dataset: Dataset) -> None:
+    """Raise where rows have no label that a model is conditioned on."""
+    for split, part in (("training", dataset.train), ("validation", dataset.validation)):
+        without = 0 if part.y is None else int((part.y == HIDDEN).sum())
+        if without:
+            raise AncestralError(
+                f"{model.p} is conditioned on the labels y, but {without:,} of the {len(part):,} {split} rows of "
+                f"{dataset.name} have none (-1): give them one, leave these rows out, or use m2, which learns from "
+                "rows without a label too."
+            )
+
+
 class Training:
     """One model being trained on one data set. ``run()`` trains until the end, early stopping or Ctrl-C."""
 
@@ -128,6 +142,10 @@ class Training:
             )
         if len(dataset.train) == 0:
             raise AncestralError(f"{dataset.name} has no training rows.")
+        if isinstance(model, LatentVariableModel) and model.takes_labels:
+            _check_all_labeled(model, dataset)
+        if dataset.added and not (dataset.config.labels or isinstance(model, CanClassify)):
+            dataset = replace(dataset, adds_labeled=False)  # for a model that learns nothing from them
         self.device = choose_device(config.device)
         self.model, self.dataset, self.config, self.folder = model.to(self.device), dataset, config, folder
         self.reporter = reporter or Silent()
@@ -142,12 +160,11 @@ class Training:
         self.players: list[Player] = model.players()
         self.learnable = [p for player in self.players for p in player.parameters if p.requires_grad]
         self.optimizers: list[Optimizer] = [make_optimizer(player.parameters, config) for player in self.players]
-        self.average = MovingAverage(self.model, config.ema) if config.ema else None
+        self.average = WeightAverage(self.model, config.ema) if config.ema else None
         self.compiled: dict[str, Gradients] = {}
         self.best_weights: dict[str, Tensor] | None = None
         self.progress = Progress()
-        added = dataset.config.labels_per_batch if dataset.config.labels else 0
-        self.whole_batch = min(config.batch_size, len(dataset.train)) + added
+        self.whole_batch = min(config.batch_size, len(dataset.train)) + self.dataset.added
         self.steps_per_epoch = math.ceil(len(dataset.train) / config.batch_size)
         self.total = self.steps_per_epoch * config.epochs
         self.log_every = max(1, min(self.steps_per_epoch, self.total // 500))
@@ -312,7 +329,7 @@ class Training:
             x, _ = next(self.dataset.batches("train", rows, seed=self.config.seed, device=self.device))
             model.initialize(x)
         if self.average:
-            self.average = MovingAverage(model, self.config.ema)
+            self.average = WeightAverage(model, self.config.ema)
         if len(self.players) == 1:
             self._measure_untrained()
         self.started = True
@@ -480,14 +497,16 @@ class Training:
             self._pictures(self.marks[progress.step])
 
     def _validate(self) -> None:
-        progress, sums, rows = self.progress, dict[str, float](), 0
+        progress, sums, counts = self.progress, dict[str, float](), dict[str, int]()
         with self._evaluating():
             for x, y in self.dataset.batches("validation", VALIDATION_BATCH, device=self.device):
                 for name, value in self.model.validation(Batch(x, y)).items():  # type: ignore[operator]
-                    sums[name] = sums.get(name, 0.0) + value.item() * len(x)
-                rows += len(x)
+                    count = len(value) if value.dim() else len(x)
+                    if count:
+                        sums[name] = sums.get(name, 0.0) + value.mean().item() * count
+                        counts[name] = counts.get(name, 0) + count
             weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        means = {f"validation {name}": value / rows for name, value in sums.items()}
+        means = {f"validation {name}": value / counts[name] for name, value in sums.items()}
         row, epoch, loss = self._write_metrics(means), self.epoch, means["validation loss"]
         if health.is_row(row):
             self.validations.append(row)

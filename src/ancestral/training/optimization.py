@@ -89,7 +89,7 @@ def average_decay(decay: float, updates: int) -> float:
     return min(decay, (1 + updates) / (10 + updates))
 
 
-class MovingAverage:
+class WeightAverage:
     """An exponential moving average of a model's weights.
 
     .. math:: \\bar θ ← d \\bar θ + (1 - d) θ
