@@ -196,7 +196,7 @@ def test_a_gan_is_not_evaluated(command: Any, runs: Any) -> None:
 def test_a_gan_does_not_reconstruct(command: Any, runs: Any) -> None:
     message = said(command("reconstruct", runs.gan))
     assert "a GAN can't reconstruct" in message
-    assert "Models that can: vae, sbn, categorical-vae, m2, helmholtz, and any LatentVariableModel" in message
+    assert "Models that can: vae, sbn, categorical-vae, m2, helmholtz, hierarchical-vae, ladder-vae, and any LatentVariableModel" in message
 
 
 # ---- runs that are none, or damaged

@@ -29,6 +29,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "categorical-vae": {"latents": 3, "classes": 3, "encoder_hidden": (7,), "decoder_hidden": (5,)},
     "m2": {"latent": 3, "hidden": (7,), "labels": 11, "labels_per_batch": 5},
     "helmholtz": {"layers": (3, 2)},
+    "hierarchical-vae": {"layers": (3, 2), "hidden": (7, 5)},
+    "ladder-vae": {"layers": (3, 2), "hidden": (7, 5), "kl_warmup": 0.0},
 }
 
 
@@ -214,7 +216,16 @@ HELMHOLTZ: dict[str, Case] = {
     "q_phase": ("both", REWEIGHTED, weights),
     "validation_particles": (7, {}, losses),
 }
+HIERARCHY: dict[str, Case] = {
+    **{name: VAE[name] for name in ("activation", "likelihood", "scale", "mean", "bound", "particles", "beta")},
+    "layers": ((5, 3), {}, weights),
+    "hidden": ((11, 5), {}, weights),
+    "batch_norm": (True, {}, weights),
+    "kl_warmup": (1.5, {}, weights),
+    "validation_particles": (7, {}, losses),
+}
 OF_MODELS = {"vae": VAE, "gan": GAN, "sbn": SBN, "categorical-vae": CATEGORICAL_VAE, "m2": M2, "helmholtz": HELMHOLTZ}
+OF_MODELS |= {"hierarchical-vae": HIERARCHY, "ladder-vae": {**HIERARCHY, "batch_norm": (False, {}, weights)}}
 UNMOVED = {"optimizer": "sgd", "learning_rate": 1e-30}  # weights that stay where they are
 TRAINING: dict[str, Case] = {
     "epochs": (5, {}, steps),

@@ -5,20 +5,30 @@ Nothing here imports torch, so that ``ancestral train vae --help`` answers at on
 
 from __future__ import annotations
 
-from ancestral.configs import categorical_vae, gan, helmholtz, m2, sbn, vae
+from ancestral.configs import categorical_vae, gan, helmholtz, hierarchy, m2, sbn, vae
 from ancestral.configs.bound import BoundSettings
 from ancestral.configs.categorical_vae import CategoricalVAEConfig
 from ancestral.configs.data import DataConfig, DataDescription
 from ancestral.configs.estimation import EstimatorSettings
 from ancestral.configs.gan import GANConfig
 from ancestral.configs.helmholtz import HelmholtzConfig
+from ancestral.configs.hierarchy import HierarchicalVAEConfig, LadderVAEConfig
 from ancestral.configs.likelihood import LikelihoodSettings
 from ancestral.configs.m2 import M2Config
 from ancestral.configs.sbn import SBNConfig
 from ancestral.configs.training import TrainingConfig
 from ancestral.configs.vae import VAEConfig
 
-ModelConfig = VAEConfig | GANConfig | SBNConfig | CategoricalVAEConfig | M2Config | HelmholtzConfig
+ModelConfig = (
+    VAEConfig
+    | GANConfig
+    | SBNConfig
+    | CategoricalVAEConfig
+    | M2Config
+    | HelmholtzConfig
+    | HierarchicalVAEConfig
+    | LadderVAEConfig
+)
 
 MODELS: dict[str, tuple[type[ModelConfig], TrainingConfig]] = {
     "vae": (VAEConfig, vae.TRAINING),
@@ -27,6 +37,8 @@ MODELS: dict[str, tuple[type[ModelConfig], TrainingConfig]] = {
     "categorical-vae": (CategoricalVAEConfig, categorical_vae.TRAINING),
     "m2": (M2Config, m2.TRAINING),
     "helmholtz": (HelmholtzConfig, helmholtz.TRAINING),
+    "hierarchical-vae": (HierarchicalVAEConfig, hierarchy.TRAINING),
+    "ladder-vae": (LadderVAEConfig, hierarchy.TRAINING),
 }
 """The models known by name: their settings, and the training that suits them."""
 
@@ -39,6 +51,8 @@ __all__ = [
     "EstimatorSettings",
     "GANConfig",
     "HelmholtzConfig",
+    "HierarchicalVAEConfig",
+    "LadderVAEConfig",
     "LikelihoodSettings",
     "M2Config",
     "ModelConfig",

@@ -11,6 +11,8 @@ from ancestral.models.contract import Batch, Model, Player
 from ancestral.models.estimation import make_estimator
 from ancestral.models.gan import GAN
 from ancestral.models.helmholtz import helmholtz_machine
+from ancestral.models.hierarchical_vae import hierarchical_variational_autoencoder
+from ancestral.models.ladder_vae import ladder_variational_autoencoder
 from ancestral.models.latent_variable import LatentVariableModel
 from ancestral.models.m2 import SemiSupervised, semi_supervised_vae
 from ancestral.models.sbn import StructuredPrediction, sigmoid_belief_net
@@ -23,6 +25,8 @@ BUILDERS: dict[str, Callable[[Any, DataDescription], nn.Module]] = {
     "categorical-vae": categorical_variational_autoencoder,
     "m2": semi_supervised_vae,
     "helmholtz": helmholtz_machine,
+    "hierarchical-vae": hierarchical_variational_autoencoder,
+    "ladder-vae": ladder_variational_autoencoder,
 }
 """How a model known by name is built from its settings and the description of the data."""
 
@@ -37,6 +41,8 @@ __all__ = [
     "StructuredPrediction",
     "categorical_variational_autoencoder",
     "helmholtz_machine",
+    "hierarchical_variational_autoencoder",
+    "ladder_variational_autoencoder",
     "make_estimator",
     "semi_supervised_vae",
     "sigmoid_belief_net",

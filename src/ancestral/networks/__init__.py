@@ -1,9 +1,22 @@
 """Networks: how a conditional is computed."""
 
+from ancestral.networks.batch_norm import BatchNorm
 from ancestral.networks.bias import Bias
 from ancestral.networks.conv import ConvDecoder, ConvEncoder
 from ancestral.networks.linear_layer import Linear
 from ancestral.networks.maxout import Maxout
 from ancestral.networks.mlp import MLP, activation, glorot, linear, mlp
 
-__all__ = ["MLP", "Bias", "ConvDecoder", "ConvEncoder", "Linear", "Maxout", "activation", "glorot", "linear", "mlp"]
+__all__ = [
+    "MLP",
+    "BatchNorm",
+    "Bias",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Linear",
+    "Maxout",
+    "activation",
+    "glorot",
+    "linear",
+    "mlp",
+]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.errors import AncestralError, ShapeError, nearest
+from ancestral.networks.batch_norm import BatchNorm
 from ancestral.networks.linear_layer import Linear
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -35,7 +36,7 @@ def activation(name: str) -> nn.Module:
 class MLP(nn.Module):
     """Linear layers with an activation between them; see :func:`mlp`."""
 
-    def __init__(self, sizes: list[Size], activation_name: str) -> None:
+    def __init__(self, sizes: list[Size], activation_name: str, batch_norm: bool = False) -> None:
         super().__init__()
         self.input_shape, self.output_shape = _shape(sizes[0]), _shape(sizes[-1])
         widths = [
@@ -46,7 +47,7 @@ class MLP(nn.Module):
         layers: list[nn.Module] = []
         for i, (inward, outward) in enumerate(itertools.pairwise(widths)):
             if i:
-                layers.append(activation(activation_name))
+                layers += [BatchNorm(inward)] * batch_norm + [activation(activation_name)]
             layers.append(glorot(Linear(inward, outward)))
         self.layers = nn.Sequential(*layers)
 
@@ -57,17 +58,18 @@ class MLP(nn.Module):
         return x
 
 
-def mlp(*sizes: Size, activation: str = "tanh") -> MLP:
+def mlp(*sizes: Size, activation: str = "tanh", batch_norm: bool = False) -> MLP:
     """A multilayer perceptron: ``mlp(784, 400, 40)`` has one hidden layer of 400 units.
 
     The first and last size may be shapes, such as ``(1, 28, 28)``, which are flattened and restored. Several
-    inputs are concatenated. Leading dimensions (particles, batch) are free.
+    inputs are concatenated. Leading dimensions (particles, batch) are free. With ``batch_norm`` the hidden units are
+    normalized over them before their activation (Ioffe and Szegedy, 2015).
 
     Weights start by Glorot and Bengio (2010), biases at zero.
     """
     if len(sizes) < 2:
         raise AncestralError(f"mlp{sizes} has no layer: give at least the sizes of its input and its output.")
-    return MLP(list(sizes), activation)
+    return MLP(list(sizes), activation, batch_norm)
 
 
 def linear(inward: Size, outward: Size) -> MLP:
