@@ -135,6 +135,9 @@ VAE: dict[str, Case] = {
     "kl_warmup": (1.5, {}, weights),
     "validation_particles": (7, {}, losses),
     "free_bits": (2.0, {}, weights),
+    "posterior": ("planar", {}, weights),
+    "flows": (3, {"posterior": "radial"}, weights),
+    "flow_hidden": (5, {"posterior": "iaf"}, weights),
 }
 GAN: dict[str, Case] = {
     "latent": (5, {}, weights),

@@ -123,7 +123,7 @@ OTHERWISE: dict[str, Any] = {
 }  # fmt: skip
 """Settings of estimators at other values than the default."""
 REJECTED: list[tuple[type, dict[str, Any], str]] = [
-    *[(VAEConfig, {name: 0}, name) for name in ("latent", "particles")],
+    *[(VAEConfig, {name: 0}, name) for name in ("latent", "particles", "flows", "flow_hidden")],
     *[(VAEConfig, {name: (5, 0)}, name) for name in ("hidden", "channels")],
     *[
         (VAEConfig, {name: value}, name)
@@ -132,11 +132,12 @@ REJECTED: list[tuple[type, dict[str, Any], str]] = [
     ],
     *[
         (VAEConfig, {name: "nothing"}, name)
-        for name in ("network", "activation", "likelihood", "scale", "mean", "bound")
+        for name in ("network", "activation", "likelihood", "scale", "mean", "bound", "posterior")
     ],
     *[(GANConfig, {name: 0}, name) for name in ("latent", "pieces", "discriminator_steps")],
     *[(GANConfig, {name: (5, 0)}, name) for name in ("hidden", "discriminator_hidden")],
     *[(GANConfig, {name: value}, name) for name in ("dropout", "input_dropout") for value in (-0.1, 1.0)],
+    (VAEConfig, {"posterior": "iaf", "free_bits": 0.1}, "free_bits.*not known in closed form for the iaf posterior"),
     (GANConfig, {"discriminator_learning_rate": -1.0}, "discriminator_learning_rate"),
     (GANConfig, {"generator_loss": "minmax"}, "generator_loss.*minimax"),
     (SBNConfig, {"layers": ()}, "layers is empty"),
@@ -210,6 +211,8 @@ WITHOUT_EFFECT: list[tuple[type, dict[str, Any], str]] = [
     (VAEConfig, {"bound": "iwae", "kl_warmup": 1.0}, "kl_warmup"),
     (VAEConfig, {"bound": "iwae", "free_bits": 0.1}, "free_bits"),
     (VAEConfig, {"beta": 0.0, "kl_warmup": 1.0}, "kl_warmup"),
+    (VAEConfig, {"flows": 3}, "flows"),
+    (VAEConfig, {"posterior": "planar", "flow_hidden": 7}, "flow_hidden"),
     (VAEConfig, {"beta": 0.0, "free_bits": 0.1}, "free_bits"),
     (VAEConfig, {"likelihood": "bernoulli", "scale": "shared"}, "scale"),
     (VAEConfig, {"likelihood": "discretized-logistic", "mean": "sigmoid"}, "mean"),
@@ -235,7 +238,6 @@ WITHOUT_EFFECT: list[tuple[type, dict[str, Any], str]] = [
     (SBNConfig, {"estimator": "straight-through", "slope": 5.0, "slope_rate": 0.1}, "slope_rate"),
     (TrainingConfig, {"schedule": "constant", "final_learning_rate": 1e-4}, "final_learning_rate"),
     (TrainingConfig, {"schedule": "iwae", "final_learning_rate": 1e-4}, "final_learning_rate"),
-    (DataConfig, {"labels_per_batch": 7}, "labels_per_batch"),
     (TrainingConfig, {"momentum": 0.5}, "momentum"),
     (TrainingConfig, {"optimizer": "sgd", "beta1": 0.5}, "beta1"),
     (TrainingConfig, {"optimizer": "rmsprop", "beta2": 0.5}, "beta2"),

@@ -31,6 +31,13 @@ class VAEConfig(BoundSettings, LikelihoodSettings):
     """Draws of z per datapoint."""
     beta: float = 1.0
     """Weight of the divergence KL(q(z | x) || p(z)) (elbo)."""
+    posterior: Literal["normal", "planar", "radial", "iaf"] = "normal"
+    """q(z | x): a diagonal Gaussian, or one moved by normalizing flows: planar or radial ones (Rezende and Mohamed,
+    2015), or inverse autoregressive ones (Kingma et al., 2016)."""
+    flows: int = 4
+    """How many flows (planar, radial, iaf)."""
+    flow_hidden: int = 200
+    """Units of the hidden layer of each flow (iaf)."""
     free_bits: float = 0.0
     """Nats of divergence per latent dimension that cost nothing (elbo; Kingma et al., 2016, eq. 15)."""
 
@@ -40,6 +47,8 @@ class VAEConfig(BoundSettings, LikelihoodSettings):
             "hidden": self.hidden,
             "channels": self.channels,
             "particles": (self.particles,),
+            "flows": (self.flows,),
+            "flow_hidden": (self.flow_hidden,),
         }
         for name, values in sizes.items():
             if any(v < 1 for v in values):
@@ -49,6 +58,7 @@ class VAEConfig(BoundSettings, LikelihoodSettings):
                 raise AncestralError(f"{name} is {getattr(self, name)}, but it must be 0 or more.")
         for field, options in (
             ("network", ("mlp", "conv")),
+            ("posterior", ("normal", "planar", "radial", "iaf")),
             ("activation", ("tanh", "relu", "leaky-relu", "softplus", "silu")),
         ):
             if getattr(self, field) not in options:
@@ -70,6 +80,15 @@ class VAEConfig(BoundSettings, LikelihoodSettings):
                     )
         if not (self.channels if self.network == "conv" else self.hidden) and self.activation != "tanh":
             raise AncestralError("activation has no effect without hidden layers: leave it out, or give some.")
+        if self.posterior == "normal" and self.flows != VAEConfig.flows:
+            raise AncestralError("flows has no effect with a normal posterior: use --posterior planar, radial or iaf.")
+        if self.posterior != "iaf" and self.flow_hidden != VAEConfig.flow_hidden:
+            raise AncestralError("flow_hidden has no effect but with --posterior iaf: leave it out.")
+        if self.posterior != "normal" and self.free_bits:
+            raise AncestralError(
+                f"free_bits needs the divergence of each dimension, which is not known in closed form for the "
+                f"{self.posterior} posterior: leave free_bits out, or use --posterior normal."
+            )
         if self.network == "mlp" and self.channels != (32, 64):
             raise AncestralError("channels has no effect with mlp networks: use --network conv, or --hidden.")
         if self.network == "conv" and self.hidden != (200, 200):

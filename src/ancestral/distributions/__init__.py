@@ -3,6 +3,15 @@
 from ancestral.distributions.autoregressive import NADE, LinearAutoregressive
 from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
 from ancestral.distributions.discretized_logistic import DiscretizedLogistic
+from ancestral.distributions.flows import (
+    FlowedNormal,
+    InverseAutoregressive,
+    flow_parameters,
+    flowed,
+    inverse_autoregressive,
+    planar,
+    radial,
+)
 from ancestral.distributions.heads import (
     Head,
     bernoulli,
@@ -25,7 +34,9 @@ __all__ = [
     "NADE",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
+    "FlowedNormal",
     "Head",
+    "InverseAutoregressive",
     "LinearAutoregressive",
     "OneHot",
     "base_of",
@@ -38,9 +49,14 @@ __all__ = [
     "darn",
     "discretized_logistic",
     "enumerate_support",
+    "flow_parameters",
+    "flowed",
+    "inverse_autoregressive",
     "nade",
     "normal",
     "one_hot",
     "one_hot_bias",
+    "planar",
+    "radial",
     "standard_normal",
 ]

@@ -5,10 +5,12 @@ r"""The variational autoencoder.
 
     L(x) = E_{q(z | x)}[\log p(x | z)] - β KL(q(z | x) \| p(z)) ≤ \log p(x)
 
-or the importance-weighted bound of it. Decoder and encoder are multilayer perceptrons or convolutions.
+or the importance-weighted bound of it; or q(z | x) is such a Gaussian moved by normalizing flows. Decoder and encoder
+are multilayer perceptrons or convolutions.
 
 Sources: Kingma and Welling (2014); Rezende, Mohamed and Wierstra (2014); Burda, Grosse and Salakhutdinov (2016) for the
-importance-weighted bound; Higgins et al. (2017) for β; Kingma et al. (2016), eq. 15, for free bits.
+importance-weighted bound; Higgins et al. (2017) for β; Kingma et al. (2016), eq. 15, for free bits; Rezende and Mohamed
+(2015) and Kingma et al. (2016) for posteriors by flows.
 """
 
 from __future__ import annotations
@@ -20,17 +22,24 @@ from torch import nn
 
 from ancestral.configs import DataDescription, LikelihoodSettings, VAEConfig
 from ancestral.core import Joint
+from ancestral.core.trace import Conditional
 from ancestral.distributions import (
     Head,
+    InverseAutoregressive,
     bernoulli,
     continuous_bernoulli,
     discretized_logistic,
+    flow_parameters,
+    flowed,
     normal,
     standard_normal,
 )
 from ancestral.errors import AncestralError
 from ancestral.models.latent_variable import LatentVariableModel
-from ancestral.networks import ConvDecoder, ConvEncoder, mlp
+from ancestral.networks import ConvDecoder, ConvEncoder, MaskedPerceptron, mlp
+
+CONTEXT = 50
+"""Numbers of the encoder that every inverse autoregressive flow sees."""
 
 
 def variational_autoencoder(config: VAEConfig, data: DataDescription) -> LatentVariableModel:
@@ -42,10 +51,10 @@ def variational_autoencoder(config: VAEConfig, data: DataDescription) -> LatentV
     elbo = config.bound == "elbo"
     return LatentVariableModel(
         p=Joint({"z": standard_normal(config.latent), "x | z": decoder(config, data)}),
-        q=Joint({"z | x": normal(encoder(config, data))}),
+        q=Joint({"z | x": posterior(config, data)}),
         objective=config.bound,
         particles=config.particles,
-        analytic_kl=["z"] if elbo else [],
+        analytic_kl=["z"] if elbo and config.posterior == "normal" else [],
         beta=config.beta,
         kl_warmup=config.kl_warmup,
         validation_particles=config.validation_particles,
@@ -53,11 +62,25 @@ def variational_autoencoder(config: VAEConfig, data: DataDescription) -> LatentV
     )
 
 
-def encoder(config: VAEConfig, data: DataDescription) -> nn.Module:
-    """From x to the mean and log-scale of z."""
+def posterior(config: VAEConfig, data: DataDescription) -> Conditional:
+    """q(z | x): a diagonal Gaussian, or a flow."""
+    d = config.latent
+    if config.posterior == "normal":
+        return normal(encoder(config, data, 2 * d))
+    if config.posterior == "iaf":
+        steps = [MaskedPerceptron(d, config.flow_hidden, CONTEXT, reverse=bool(i % 2)) for i in range(config.flows)]
+        for step in steps:
+            step.start_at(torch.tensor([0.0, 1.5]))  # the gates start open, and the flow near the identity
+        return InverseAutoregressive(encoder(config, data, 2 * d + CONTEXT), d, steps)
+    numbers = flow_parameters(config.posterior, d, config.flows)
+    return flowed(encoder(config, data, numbers), d, config.posterior, config.flows)
+
+
+def encoder(config: VAEConfig, data: DataDescription, outputs: int) -> nn.Module:
+    """From x to the parameters of q(z | x)."""
     if config.network == "conv":
-        return ConvEncoder(data.shape, config.channels, 2 * config.latent, config.activation)
-    return mlp(data.shape, *config.hidden, 2 * config.latent, activation=config.activation)
+        return ConvEncoder(data.shape, config.channels, outputs, config.activation)
+    return mlp(data.shape, *config.hidden, outputs, activation=config.activation)
 
 
 def decoder(config: VAEConfig, data: DataDescription) -> Head:

@@ -4,6 +4,7 @@ from ancestral.networks.batch_norm import BatchNorm
 from ancestral.networks.bias import Bias
 from ancestral.networks.conv import ConvDecoder, ConvEncoder
 from ancestral.networks.linear_layer import Linear
+from ancestral.networks.masked import MaskedPerceptron
 from ancestral.networks.maxout import Maxout
 from ancestral.networks.mlp import MLP, activation, glorot, linear, mlp
 
@@ -14,6 +15,7 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "Linear",
+    "MaskedPerceptron",
     "Maxout",
     "activation",
     "glorot",
