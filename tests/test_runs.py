@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tomli_w
 import torch
+from torch import nn
 
 import ancestral
 from ancestral import (
@@ -34,6 +35,7 @@ from ancestral.data.dataset import Dataset, Rows
 from ancestral.data.loading import assemble
 from ancestral.data.raw import Raw
 from ancestral.runs import check_types, parse
+from ancestral.training import RunFolder
 
 SMALL: dict[str, Any] = {"latent": 3, "hidden": (7,), "epochs": 2, "batch_size": 13}
 GREY = np.random.default_rng(1).integers(0, 256, (53, 5, 7), dtype=np.uint8)
@@ -397,3 +399,10 @@ def test_a_run_can_continue_on_a_named_device(tmp_path: Path) -> None:
     assert next(again.model.parameters()).device.type == "cpu"
     with pytest.raises(AncestralError, match="not available"):
         ancestral.resume(run.path, device="cuda:7")
+
+
+@pytest.mark.parametrize("value", ["3", None, float("nan"), -1])
+def test_a_checkpoint_that_does_not_say_its_epoch_is_an_error(value: object, tmp_path: Path) -> None:
+    run = Run(RunFolder(tmp_path), nn.Linear(2, 3), {}, "best", state={"epoch": value})
+    with pytest.raises(AncestralError, match=r"best has epoch .*, but must have a number"):
+        _ = run.epoch

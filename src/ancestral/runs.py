@@ -59,6 +59,7 @@ class Run:
         data: Dataset | None = None,
         notes: Sequence[str] = (),
         digest: str = "",
+        state: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = folder
         self.path = folder.path
@@ -70,7 +71,21 @@ class Run:
         """What was wrong with the folder, such as a damaged checkpoint in whose place the one before was taken."""
         self.digest = digest
         """SHA-256 of the file of weights; empty where they were not read from one."""
-        self._data = data
+        self._data, self._state = data, state or {}
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training rows after which the weights were kept.
+
+        Raises:
+            AncestralError: the checkpoint does not say it.
+        """
+        name = "epoch" if self.which == "best" else "step"
+        value = self._state.get(name)
+        if not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise AncestralError(f"{self.folder.checkpoint(self.which)} has {name} {value!r}, but must have a number.")
+        size = self.config["training"]["batch_size"]
+        return float(value) if name == "epoch" else value / math.ceil(len(self.data.train) / size)
 
     @cached_property
     def data(self) -> Dataset:
@@ -184,10 +199,16 @@ def fit(
         data_config = dataclasses.replace(data_config, validation=0.0)
     dataset = given if given is not None else ancestral.data.load(os.fspath(data), data_config)  # type: ignore[arg-type]
     name = model if isinstance(model, str) else OWN
-    if dataset.config.labels and isinstance(model, str) and not getattr(model_config, "few_labels", False):
+    learns_from_few = not isinstance(model, str) or getattr(model_config, "few_labels", False)
+    if dataset.config.labels and not learns_from_few:
         raise AncestralError(
             f"labels is {dataset.config.labels}, which has no effect: {model} does not learn from labels. Use m2, or "
             "leave --labels out."
+        )
+    if data_config.labels_per_batch != DataConfig.labels_per_batch and not learns_from_few:
+        raise AncestralError(
+            f"labels_per_batch is {data_config.labels_per_batch}, which has no effect: {model} does not learn from "
+            "labels. Use m2, or leave --labels-per-batch out."
         )
     if model_config is not None:
         asked = dataset.requested if given is not None else data_config
@@ -338,7 +359,7 @@ def load(
         (reporter or Lines()).say(note)
     load_weights(network, parts[part], place)
     network.to(choose_device(device)).eval()
-    return Run(folder, network, config, chosen, data, notes, state["digests"][part])
+    return Run(folder, network, config, chosen, data, notes, state["digests"][part], state)
 
 
 def _build(config: Mapping[str, Any], folder: RunFolder, model: nn.Module | None) -> nn.Module:
@@ -537,6 +558,9 @@ def _announce(reporter: Reporter, name: str, model: nn.Module, data: Dataset) ->
         "test rows of "
         f"shape {data.description.shape}; binarization {settings.binarization}, dequantize {settings.dequantize}"
     )
+    if data.description.labeled < 1:
+        known = round(data.description.labeled * len(data.train))
+        reporter.say(f"labels: known of {known:,} of the {len(data.train):,} training rows")
 
 
 def _finish(trainer: Training, folder: RunFolder, config: dict[str, Any], data: Dataset, reporter: Reporter) -> Run:
@@ -546,7 +570,7 @@ def _finish(trainer: Training, folder: RunFolder, config: dict[str, Any], data: 
         write_atomically(folder.path / "MODEL_CARD.md", model_card(config, data, trainer).encode())
     if not progress.finished:
         reporter.say(f"interrupted at epoch {progress.step / trainer.steps_per_epoch:.1f}, all saved.")
-        return Run(folder, trainer.model.eval(), config, "last", data)
+        return Run(folder, trainer.model.eval(), config, "last", data, state={"step": progress.step})
     reporter.say(f"{progress.finished}, {progress.seconds:.0f} s")
     own = trainer.model if config["model"] == OWN else None
     return load(folder.path, own, data, device=trainer.device, reporter=reporter)

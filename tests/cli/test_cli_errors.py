@@ -133,6 +133,8 @@ def test_a_place_that_can_not_be_written_is_explained(command: Any, out: str, cu
         ("reconstruct RUN -n 0", ["-n is 0", "at least one"]),
         ("interpolate RUN -n 0", ["-n is 0", "at least one"]),
         ("interpolate RUN --steps 1", ["steps is 1", "2 ends"]),
+        ("manifold RUN --steps 0", ["steps is 0", "at least 1"]),
+        ("manifold RUN", ["2 dimensions, but z has shape (3,)", "--latent 2"]),
         ("evaluate RUN --particles 0", ["particles is 0", "at least one"]),
         ("evaluate RUN --limit -1", ["limit is -1", "0 for all"]),
         ("sample RUN --seed -1", ["seed is -1", "0 or more"]),
@@ -196,7 +198,8 @@ def test_a_gan_is_not_evaluated(command: Any, runs: Any) -> None:
 def test_a_gan_does_not_reconstruct(command: Any, runs: Any) -> None:
     message = said(command("reconstruct", runs.gan))
     assert "a GAN can't reconstruct" in message
-    assert "Models that can: vae, sbn, categorical-vae, m2, helmholtz, hierarchical-vae, ladder-vae, and any LatentVariableModel" in message
+    able = "vae, sbn, categorical-vae, m2, helmholtz, hierarchical-vae, ladder-vae, and any LatentVariableModel"
+    assert f"Models that can: {able}" in message
 
 
 # ---- runs that are none, or damaged

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import ancestral
+
+OWN_MODEL = """\
+from ancestral import *
+
+
+def make():
+    p = Joint({"h": bernoulli_bias(3), "z": standard_normal(2), "x | h, z": bernoulli(mlp(5, 7, (1, 8, 8)), 3)})
+    q = Joint({"h | x": bernoulli(mlp((1, 8, 8), 7, 3)), "z | x": normal(mlp((1, 8, 8), 7, 4))})
+    return LatentVariableModel(p, q, estimators={"h": MuProp(), "z": Reparameterized()})
+"""
 
 
 def test_without_a_run_two_toys_are_compared_and_the_next_command_named(command: Any) -> None:
@@ -23,6 +36,20 @@ def test_without_a_run_two_toys_are_compared_and_the_next_command_named(command:
     assert record["versions"].keys() >= {"python", "torch", "ancestral"}
     assert len(record["problems"]) == 2
     assert Path("estimators.html").is_file()
+
+
+def test_a_run_after_the_estimators_is_told_where_its_place_is(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    ended = command("estimators", "--estimators", "muprop", "net")
+    assert ended.status == 1
+    assert "net is a folder, not an estimator: a run comes before --estimators." in ended.err
+
+
+def test_the_help_says_what_a_flag_is_that_is_left_out(command: Any) -> None:
+    said = " ".join(command("estimators", "--help").out.replace("│", " ").split())
+    for words in ("(default: 0.499)", "P(b = 1), without a run. (default: 0.3)", "gumbel-softmax:temperature=0.1"):
+        assert words in said
+    assert "None" not in said
 
 
 def test_the_toy_is_the_one_asked_for(command: Any) -> None:
@@ -75,11 +102,72 @@ def test_a_run_whose_model_takes_an_estimator_is_told_the_best_one(command: Any,
     assert command(*named, "--epochs", 1, "--batch-size", 239, "--out", "again").status == 0
 
 
+def test_the_same_estimator_is_compared_with_several_settings_and_the_best_of_them_named(command: Any) -> None:
+    names = ["gumbel-softmax:temperature=0.1", "gumbel-softmax:temperature=2", "muprop:baseline=moving-average"]
+    ended = command("estimators", "--draws", 40, "--fit", 3, "--estimators", *names)
+    assert ended.status == 0
+    assert "next:  ancestral train sbn digits --estimator muprop --particles 2 --baseline moving-average" in ended.out
+    for problem in json.loads(Path("estimators.json").read_text(encoding="utf-8"))["problems"]:
+        cold, warm, _ = problem["estimators"]
+        assert [one["name"] for one in problem["estimators"]] == names
+        assert not any(one["own"] for one in problem["estimators"])
+        assert cold["variance"] > 2 * warm["variance"]
+
+
+def test_a_run_is_compared_with_the_estimator_it_was_trained_with_as_it_was_at_its_end(command: Any) -> None:
+    schedule = ["--temperature", 3, "--temperature-rate", 1.5, "--temperature-end", 0.05]
+    words = ["--layers", 3, "--epochs", 2, "--estimator", "gumbel-softmax", *schedule, "--batch-size", 239]
+    assert command("train", "sbn", "digits", *words, "--out", "net").status == 0
+    own = "gumbel-softmax:temperature=3:temperature-rate=1.5:temperature-end=0.05"
+    epoch = ancestral.load("net").epoch
+    asked = ["muprop", f"gumbel-softmax:temperature={3 * math.exp(-1.5 * epoch)}"]
+    ended = command("estimators", "net", "--draws", 200, "--estimators", *asked)
+    assert ended.status == 0
+    assert f"\n{own} *" in ended.out
+    assert "\n* as the run was trained" in ended.out
+    (problem,) = json.loads(Path("net/estimators.json").read_text(encoding="utf-8"))["problems"]
+    first, _, same = problem["estimators"]
+    assert [(one["name"], one["own"]) for one in problem["estimators"]] == [(own, True), *((n, False) for n in asked)]
+    assert first["variance"] == pytest.approx(same["variance"], rel=0.4)
+    assert "as the run was trained" in Path("net/estimators.html").read_text(encoding="utf-8")
+
+    ended = command("estimators", "net", "--draws", 6, "--estimators", *asked, own)  # where it is asked for already
+    assert ended.out.count(f"\n{own}") == ended.out.count(" *  ") == 1
+
+
+def test_what_the_estimator_of_a_run_has_learned_is_kept(command: Any) -> None:
+    words = ["--layers", 3, "--epochs", 1, "--estimator", "reinforce", "--baseline", "network", "--batch-size", 239]
+    assert command("train", "sbn", "digits", *words, "--learning-rate", 0.1, "--out", "net").status == 0
+    words = ["--draws", 60, "--fit", 0, "--particles", 1, "--estimators", "reinforce"]
+    assert command("estimators", "net", *words).status == 0
+    (problem,) = json.loads(Path("net/estimators.json").read_text(encoding="utf-8"))["problems"]
+    trained, plain = problem["estimators"]
+    assert trained["name"] == "reinforce:baseline=network"
+    assert trained["variance"] < plain["variance"] / 2
+
+
+def test_the_estimators_of_a_model_of_ones_own_are_named_by_their_classes(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN_MODEL, encoding="utf-8")
+    assert command("train", "mine.py:make", "digits", "--epochs", 1, "--batch-size", 239, "--out", "own").status == 0
+    ended = command("estimators", "own", "--model", "mine.py:make", "--draws", 4, "--estimators", "enumerate")
+    assert ended.status == 0
+    assert "\nMuProp and Reparameterized *" in ended.out
+    assert "next:  ancestral evaluate own" in ended.out
+
+
 @pytest.mark.parametrize(
     ("words", "seen"),
     [
         (["--estimators", "mu-prop"], "Did you mean 'muprop'"),
         (["--estimators", "darn", "darn"], "names darn 2 times"),
+        (["--estimators", "muprop", "muprop:normalize", "muprop"], "names muprop 2 times"),
+        (["--estimators", "rebar", "rebar:temperature=0.5"], "rebar and rebar:temperature=0.5, which are the same"),
+        (["--estimators", "mu-prop:normalize"], "there is no estimator 'mu-prop'. Did you mean 'muprop'"),
+        (["--estimators", "rebar:temprature=0.1"], "Did you mean 'temperature'"),
+        (["--estimators", "muprop:temperature=0.1"], "no effect with the estimator muprop: it is for gumbel-softmax"),
+        (["--estimators", "reparameterized:temperature=1"], "reparameterized has no settings"),
+        (["--estimators", "gumbel-softmax:temperature=1:temperature-rate=0.3"], "0.3, which has no effect without a"),
+        (["--estimators", "straight-through:slope-rate=0.1"], "slope_rate is 0.1, which has no effect without a run"),
         (["--draws", "3"], "draws is 3"),
         (["--fit=-1"], "fit is -1"),
         (["--particles", "0"], "particles is 0"),

@@ -223,12 +223,12 @@ HIERARCHY: dict[str, Case] = {
     **{name: VAE[name] for name in ("activation", "likelihood", "scale", "mean", "bound", "particles", "beta")},
     "layers": ((5, 3), {}, weights),
     "hidden": ((11, 5), {}, weights),
-    "batch_norm": (True, {}, weights),
+    "normalization": ("batch", {}, weights),
     "kl_warmup": (1.5, {}, weights),
     "validation_particles": (7, {}, losses),
 }
 OF_MODELS = {"vae": VAE, "gan": GAN, "sbn": SBN, "categorical-vae": CATEGORICAL_VAE, "m2": M2, "helmholtz": HELMHOLTZ}
-OF_MODELS |= {"hierarchical-vae": HIERARCHY, "ladder-vae": {**HIERARCHY, "batch_norm": (False, {}, weights)}}
+OF_MODELS |= {"hierarchical-vae": HIERARCHY, "ladder-vae": {**HIERARCHY, "normalization": ("none", {}, weights)}}
 UNMOVED = {"optimizer": "sgd", "learning_rate": 1e-30}  # weights that stay where they are
 TRAINING: dict[str, Case] = {
     "epochs": (5, {}, steps),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ancestral.configs.data import DataConfig
+from ancestral.configs.data import HIDDEN, DataConfig
 from ancestral.data import Dataset, load
 from ancestral.data.files import interpret
 from ancestral.errors import AncestralError
@@ -215,6 +215,27 @@ def test_labels_come_with_their_rows(tmp_path: Path) -> None:
         for part in (data.train, data.validation, data.test):
             assert part.y is not None
             assert np.array_equal(part.y, np.searchsorted([2, 5, 9], y[part.index]))
+
+
+def test_minus_one_says_that_a_label_is_not_known(tmp_path: Path) -> None:
+    y = np.array([5, -1, 9, -1, 2, 2, -1, 9, 9, 5, 2])
+    for labels in (y, y.astype(np.float32), y.astype(np.int8)):
+        np.savez(tmp_path / "a.npz", x=BYTES, y=labels)
+        data = load(tmp_path / "a.npz")
+        assert data.description.classes == 3
+        expected = np.where(y == -1, HIDDEN, np.searchsorted([2, 5, 9], y))
+        for part in (data.train, data.validation, data.test):
+            assert np.array_equal(part.y, expected[part.index])  # type: ignore[arg-type]
+        assert data.description.labeled == (data.train.y != HIDDEN).mean()  # type: ignore[union-attr]
+    np.savez(tmp_path / "a.npz", x=BYTES, y=y.astype(str))  # a name like any other
+    assert load(tmp_path / "a.npz").description.classes == 4
+
+
+def test_labels_that_are_all_not_known_are_none(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=BYTES, y=np.full(11, -1))
+    data = load(tmp_path / "a.npz")
+    assert data.train.y is None
+    assert (data.description.classes, data.description.labeled) == (0, 1)
 
 
 def test_the_array_may_be_called_as_scikit_learn_does(tmp_path: Path) -> None:

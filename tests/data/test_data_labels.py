@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -101,13 +102,74 @@ def test_batches_that_are_not_for_training_have_their_rows_alone() -> None:
     [
         ({"labels": -1}, "labels was -1"),
         ({"labels_per_batch": 0}, "labels_per_batch was 0"),
-        ({"labels_per_batch": 3}, "labels_per_batch is 3, which has no effect where all labels are known"),
         ({"labels": 5}, "only 5 rows have a label: use --labels-per-batch 5 or less"),
     ],
 )
 def test_settings_out_of_range_or_without_effect_are_errors(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(AncestralError, match=words):
         DataConfig(**settings)
+
+
+def test_labels_per_batch_has_no_effect_where_no_row_is_without_a_label() -> None:
+    with pytest.raises(
+        AncestralError, match="labels_per_batch is 3, which has no effect: all labels of rows are known"
+    ):
+        images(0, 3)
+    rows = Raw(Rows(np.zeros((ROWS, 3), np.uint8)), levels=2)
+    with pytest.raises(AncestralError, match=r"labels_per_batch is 3, which has no effect: rows has no labels\. Leave"):
+        assemble("rows", rows, DataConfig(labels_per_batch=3))
+
+
+def partly(labels: int = 0, per_batch: int = 5, without: float = 0.8, **settings: Any) -> Dataset:
+    """The same rows, of which many have no label from the start."""
+    x = np.arange(ROWS, dtype=np.uint8)[:, None]
+    random = np.random.default_rng(0)
+    y = np.where(random.random(ROWS) < without, HIDDEN, random.integers(0, 3, ROWS))
+    config = DataConfig(labels=labels, labels_per_batch=per_batch, validation=0, binarization="none", **settings)
+    return assemble("rows", Raw(Rows(x, y), levels=ROWS), config)
+
+
+def test_rows_that_have_no_label_from_the_start_are_as_those_whose_label_is_hidden() -> None:
+    data = partly()
+    y = data.train.y
+    assert y is not None
+    known = int((y != HIDDEN).sum())
+    assert 5 < known < 30
+    assert data.classes == 3
+    assert data.description.labeled == known / 82
+    batches = everything(data, seed=3)
+    assert [len(rows) for rows, _ in batches] == [18, 18, 18, 18, 18, 18, 9]
+    assert all(label != HIDDEN for _, labels in batches for label in labels[-5:])
+    plain = everything(dataclasses.replace(data, adds_labeled=False), seed=3)
+    assert [rows for rows, _ in plain] == [rows[:-5] for rows, _ in batches]
+
+
+def test_labels_are_kept_of_rows_that_have_one() -> None:
+    whole, data = partly(), partly(labels=7)
+    assert whole.train.y is not None
+    assert data.train.y is not None
+    known = data.train.y != HIDDEN
+    assert known.sum() == 7
+    np.testing.assert_array_equal(data.train.y[known], whole.train.y[known])
+    assert set(data.train.y[known]) == {0, 1, 2}
+    count = int((whole.train.y != HIDDEN).sum())
+    with pytest.raises(AncestralError, match=f"no effect: rows has {count} training rows with a label"):
+        partly(labels=count)
+
+
+def test_more_rows_with_a_label_than_there_are_can_not_be_added() -> None:
+    with pytest.raises(AncestralError, match=r"labels_per_batch is 50, but only (\d+) .*--labels-per-batch \1 or less"):
+        partly(per_batch=50).batches("train", 13)
+    assert len(list(partly(per_batch=50).batches("train", 13, shuffle=False))) == 7
+
+
+def test_no_row_is_added_where_none_of_the_training_rows_has_a_label() -> None:
+    x = np.arange(ROWS, dtype=np.uint8)[:, None]
+    raw = Raw(Rows(x, np.full(ROWS, HIDDEN)), test=Rows(x, np.arange(ROWS) % 3), levels=ROWS)
+    data = assemble("rows", raw, DataConfig(validation=0, binarization="none"))
+    assert data.description.labeled == 0
+    assert data.description.classes == 3
+    assert [len(rows) for rows, _ in everything(data)] == [13] * 7 + [6]
 
 
 def test_labels_that_can_not_be_chosen_are_errors() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor
 
 from ancestral import Joint, LatentVariableModel, bernoulli, expectation, linear, mlp, normal, standard_normal
+from ancestral.configs import EstimatorSettings
 from ancestral.configs.estimation import EstimatorName
 from ancestral.core import Cost, Site
 from ancestral.distributions import bernoulli_bias, one_hot, one_hot_bias
 from ancestral.errors import AncestralError
-from ancestral.estimators import LikelihoodRatio, Reparameterized, StraightThrough
+from ancestral.estimators import GumbelSoftmax, LikelihoodRatio, Reparameterized, StraightThrough
 from ancestral.evaluation.gradients import (
     Problem,
     Reference,
@@ -24,6 +26,7 @@ from ancestral.evaluation.gradients import (
     by_name,
     compare_estimators,
     one_bernoulli,
+    own_estimators,
     two_layers,
 )
 
@@ -144,6 +147,26 @@ def test_a_bias_at_right_angles_to_the_gradient_is_found() -> None:
     assert leaning.biased
     assert abs(leaning.bias - 0.3) < 4 * leaning.bias_error
     assert not upright.biased
+
+
+def test_an_estimator_has_the_settings_asked_for_and_its_schedule_the_epoch_of_the_problem() -> None:
+    settings = EstimatorSettings("gumbel-softmax", 7, temperature=2.0, temperature_rate=0.5, temperature_end=0.3)
+    for epoch, expected in ((0.0, 2.0), (1.0, 2.0 * math.exp(-0.5)), (9.0, 0.3)):
+        made = by_name(dataclasses.replace(one_bernoulli(), epoch=epoch), settings)
+        assert isinstance(made, dict)
+        assert made["b"].temperature == pytest.approx(expected)
+
+
+def test_the_estimators_of_a_model_are_copied_with_what_they_have_learned() -> None:
+    assert isinstance(own_estimators(variational_autoencoder()), Reparameterized)
+    p = Joint({"z": bernoulli_bias(3), "x | z": bernoulli(linear(3, 7))})
+    learned = GumbelSoftmax("learned", start=0.7)
+    model = LatentVariableModel(p, Joint({"z | x": bernoulli(linear(7, 3))}), estimators={"z": learned})
+    own = own_estimators(model)
+    assert isinstance(own, dict)
+    assert own["z"].log_temperature.item() == learned.log_temperature.item()
+    compare_estimators(bound_of(model, torch.ones(3, 7)), {"own": lambda: own}, draws=4, fit=3)
+    assert own["z"].log_temperature.item() != learned.log_temperature.item()  # fitted apart from the model
 
 
 # ---- variance, and what else is measured

@@ -7,7 +7,21 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from ancestral import AncestralError, Joint, LatentVariableModel, categorical, linear, mlp, normal, standard_normal
+from ancestral import (
+    AncestralError,
+    Enumerate,
+    Joint,
+    LatentVariableModel,
+    Reparameterized,
+    bernoulli_bias,
+    categorical,
+    linear,
+    mlp,
+    normal,
+    one_hot,
+    one_hot_bias,
+    standard_normal,
+)
 from ancestral.evaluation import interpolate, latent_grid
 
 
@@ -20,9 +34,6 @@ class Plain(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         return z
-
-    def latent_shape(self) -> tuple[int, ...]:
-        return (2,)
 
 
 def test_a_walk_goes_straight_from_each_first_to_each_second_value() -> None:
@@ -55,7 +66,8 @@ def test_a_discrete_variable_has_nothing_between_its_values() -> None:
 
 
 def test_a_map_shows_every_part_of_the_prior_alike() -> None:
-    points = latent_grid(Plain(), 5).view(5, 5, 2)
+    p = Joint({"z": standard_normal(2), "x | z": normal(nn.Identity(), scale=1.0)})
+    points = latent_grid(LatentVariableModel(p, Joint({"z | x": normal(linear(2, 4))})), 5).view(5, 5, 2)
     quantiles = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
     torch.testing.assert_close(Normal(0.0, 1.0).cdf(points[0, :, 0]), quantiles)
     torch.testing.assert_close(Normal(0.0, 1.0).cdf(points[:, 0, 1]), quantiles.flip(0))
@@ -64,8 +76,40 @@ def test_a_map_shows_every_part_of_the_prior_alike() -> None:
 def test_only_two_dimensions_make_a_map() -> None:
     p = Joint({"z": standard_normal(3), "x | z": normal(linear(3, 10))})
     model = LatentVariableModel(p, Joint({"z | x": normal(linear(5, 6))}))
-    with pytest.raises(AncestralError, match=r"2 dimensions, but it has shape \(3,\)"):
+    with pytest.raises(AncestralError, match=r"2 dimensions, but z has shape \(3,\)"):
         latent_grid(model, 5)
+
+
+def test_a_map_is_of_one_variable_with_a_standard_normal_prior() -> None:
+    torch.manual_seed(0)
+    q = Joint({"z | x": normal(linear(5, 4)), "y | x": one_hot(linear(5, 3))})
+    p = Joint({"z": standard_normal(2), "y": one_hot_bias(3), "x | z, y": normal(mlp(5, 10))})
+    model = LatentVariableModel(p, q, estimators={"y": Enumerate(), "z": Reparameterized()})
+    with pytest.raises(AncestralError, match=r"the model has 2 \(z, y\): give the others"):
+        latent_grid(model, 5)
+    y = torch.tensor([0.0, 1.0, 0.0]).expand(25, 3)
+    points = latent_grid(model, 5, {"y": y})
+    z = torch.tensor([0.0, 0.0])  # the middle one
+    torch.testing.assert_close(points[12], p.conditionals["x"](z, y[0]).mean)
+    with pytest.raises(AncestralError, match="all are given"):
+        latent_grid(model, 5, {"y": y, "z": torch.zeros(25, 2)})
+    with pytest.raises(AncestralError, match="size is 0"):
+        latent_grid(model, 0, {"y": y})
+    for prior in (lambda: normal(linear(1, 4))(torch.ones(1)), bernoulli_bias(2)):
+        other = LatentVariableModel(
+            Joint({"z": prior, "x | z": normal(linear(2, 10))}), Joint({"z | x": q.conditionals["z"]})
+        )
+        with pytest.raises(AncestralError, match="that of z is another: interpolate"):
+            latent_grid(other, 5)
+
+
+def test_a_map_of_a_model_of_labels_is_of_one_label() -> None:
+    torch.manual_seed(0)
+    p = Joint({"z": standard_normal(2), "x | z, y": normal(mlp(5, 10))})
+    model = LatentVariableModel(p, Joint({"z | x": normal(linear(5, 4))}), classes=3)
+    with pytest.raises(AncestralError, match="conditioned on labels: give the one"):
+        latent_grid(model, 5)
+    assert latent_grid(model, 5, {"y": torch.tensor([0.0, 1.0, 0.0]).expand(25, 3)}).shape == (25, 5)
 
 
 def test_a_line_keeps_the_labels_of_its_first_end() -> None:

@@ -113,7 +113,7 @@ def test_a_ladder_has_a_divergence_in_closed_form_at_every_layer() -> None:
 
 
 def test_a_ladder_at_a_flat_correction_is_the_model_s_own_prior() -> None:
-    model, x = ladder(kl_warmup=0.0, batch_norm=False), images()
+    model, x = ladder(kl_warmup=0.0, normalization="none"), images()
     for parameter in model.p.parameters():
         parameter.data.mul_(0.3)  # scales far below the largest
     for name in ("z1", "z2"):
@@ -187,6 +187,7 @@ def test_they_learn_the_digits_are_kept_and_used(tmp_path: Path, name: str, sett
         ({"beta": -0.5}, "beta is -0.5"),
         ({"beta": 0.0, "kl_warmup": 2.0}, "kl_warmup has no effect where beta is 0"),
         ({"bound": "iwae", "beta": 0.5, "kl_warmup": 0.0}, "beta has no effect with the iwae bound"),
+        ({"normalization": "btach"}, "there is no normalization 'btach'. Did you mean 'batch'"),
         ({"activation": "tahn"}, "there is no activation 'tahn'. Did you mean 'tanh'"),
     ],
 )

@@ -499,8 +499,8 @@ def test_a_misspelled_latent_variable_is_an_error() -> None:
 
 
 def test_labels_out_of_range_are_found_in_every_batch() -> None:
-    for label in (3, -1):
-        with pytest.raises(AncestralError, match=f"label {label}, but the model has classes=3"):
+    for label, words in ((3, "a label 3"), (-2, "a label -2"), (-1, "rows without a label")):
+        with pytest.raises(AncestralError, match=words):
             conditional().loss(Batch(rows(), torch.tensor([0, 1, 2, 0, 1, label, 0, 1, 2, 0, 1])))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import torch
 
 import ancestral
 from ancestral import Enumerate, Joint, LatentVariableModel, bernoulli, bernoulli_bias, mlp, normal, standard_normal
-from ancestral.estimators import MuProp, Reparameterized
+from ancestral.estimators import GumbelSoftmax, MuProp, Reparameterized
 from ancestral.evaluation.gradients import compare_estimators, two_layers
 from ancestral.report import write_comparison, write_estimators, write_report
 
+LONGEST = "straight-through-gumbel-softmax:temperature=1:temperature-rate=0.001:temperature-end=0.5"
+COMPARED: dict[str, Any] = {"muprop": MuProp, LONGEST: partial(GumbelSoftmax, 1.0, hard=True)}
+"""Gradient estimators by name."""
 HOSTILE = '<script>alert("x")</script>'
 """A name that would run, were it not escaped."""
 
@@ -97,6 +101,6 @@ def pages(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     }
     compared = [runs.flat, runs.deep, runs.gan, runs.table]
     made["comparison"] = write_comparison(compared, place / "comparison.html", **quick).path
-    toy = compare_estimators(two_layers(), {"muprop": MuProp, "reparameterized": Reparameterized}, draws=7)
+    toy = compare_estimators(two_layers(), {**COMPARED, "reparameterized": Reparameterized}, draws=7, own=LONGEST)
     made["estimators"], _ = write_estimators([toy], place / "estimators.html", 0.4, 0.3, {"seed": 3}, "ancestral list")
     return made

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ancestral.configs.estimation import from_word
 from ancestral.errors import AncestralError
 from ancestral.evaluation.gradients import by_name, compare_estimators, one_bernoulli, two_layers
 from ancestral.report import write_estimators
@@ -81,6 +82,25 @@ def test_the_spread_has_a_dot_for_each_draw_and_the_gradient_where_it_is(compari
     (exact,) = [shape["x1"] for _, shape in picture.shapes if shape.get("stroke-dasharray")]
     assert abs(means[1] - exact) < abs(means[1] - 740)
     assert all(222 <= place <= 740 for place in [*means, exact])
+
+
+def test_the_estimator_that_a_run_was_trained_with_is_marked_and_a_setting_has_a_line_of_its_own(
+    tmp_path: Path,
+) -> None:
+    problem, own = two_layers(), "rebar:temperature=0.1"
+    names = ("disarm", own, "reparameterized")
+    made = {name: partial(by_name, problem, from_word(name) if ":" in name else name) for name in names}
+    for marked in (own, "reparameterized"):
+        comparison = compare_estimators(problem, made, draws=5, fit=1, own=marked)
+        page, figures = written([comparison], tmp_path / "e.html")
+        text = page.read_text(encoding="utf-8")
+        assert text.count("as the run was trained") == text.count("学習時の設定") == 1
+        before = text.split("as the run was trained")[0]
+        assert before.rindex(marked.partition(":")[0]) > before.rindex("disarm")
+        (record,) = json.loads(figures.read_text(encoding="utf-8"))["problems"]
+        assert [one["own"] for one in record["estimators"]] == [False, marked == own]
+    lines = [words for words, _ in spread(comparison).labels]
+    assert lines[lines.index("disarm") :] == ["disarm", "rebar", "temperature=0.1", "∇"]
 
 
 def test_the_likelihood_ratio_has_two_values_whose_mean_is_the_gradient() -> None:

@@ -90,6 +90,18 @@ def test_the_table_of_figures_is_read_whole_on_a_narrow_screen(watch: Any, pages
         assert max(lines) == 1
 
 
+@pytest.mark.parametrize("locale", ["en-US", "ja-JP"])
+def test_the_table_of_estimators_is_read_whole_at_every_width(watch: Any, pages: dict[str, Path], locale: str) -> None:
+    page = watch(pages["estimators"], locale=locale).page
+    for width in (360, 740, 1000):
+        page.set_viewport_size({"width": width, "height": 800})
+        wide, shown = page.locator(".wide").evaluate("(box) => [box.scrollWidth, box.clientWidth]")
+        assert wide <= shown < width
+        edge = page.locator(".drawing svg").first.bounding_box()["x"]
+        names = page.locator(".drawing").first.locator("text[text-anchor=end]")
+        assert min(box["x"] for box in (name.bounding_box() for name in names.all())) >= edge - 1
+
+
 def test_the_language_follows_the_browser_and_the_switch(watch: Any, pages: dict[str, Path]) -> None:
     page = watch(pages["flat"], locale="ja-JP").page
     assert page.title() == "digits を学習した変分オートエンコーダ"

@@ -19,6 +19,7 @@ VERBS = {
     "sample": "draw from a trained model",
     "reconstruct": "encode data and decode them again",
     "interpolate": "walk from one datapoint to another through the latent space",
+    "manifold": "what a two-dimensional latent space holds, as one picture",
     "evaluate": "bounds of log p(x) on held-out data",
     "report": "one page about a run: verdict, losses, pictures, figures",
     "compare": "runs side by side on one page",

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from ancestral.cli.arguments import Out, RunArguments, aligned, parse
+from ancestral.cli.arguments import Out, RunArguments, aligned, parse, progress_bar
 from ancestral.errors import AncestralError
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate(RunArguments):
-    """Bounds of log p(x) on held-out data: the ELBO, its parts, and the importance-weighted estimate."""
+    """log p(x) on held-out data: the importance-weighted bound, the ELBO and its parts, and other estimates beside.
 
-    particles: int = 100
-    """Draws of z per datapoint; memory does not grow with them."""
+    Interrupted, the same command continues. Figures that evaluation.json has of the same weights and rows, computed in
+    other ways, stay beside the new ones.
+    """
+
+    likelihood: tuple[Literal["iwae", "exact", "ais", "hmc"], ...] = ("iwae",)
+    """How, once or several: iwae, the importance-weighted bound; exact, a sum over all values of few discrete latent
+    variables; ais, annealed importance sampling for continuous ones, slower and closer; hmc, a density fitted to
+    posterior draws, in fewer than 5 dimensions."""
+    particles: int | None = None
+    """Draws of z per datapoint (iwae), by default 100; memory does not grow with them."""
+    chains: int | None = None
+    """Markov chains per datapoint (ais, hmc), by default 16."""
+    temperatures: int | None = None
+    """Distributions on the way to the posterior (ais), by default 1,000: the more, the closer to log p(x)."""
+    leapfrog: int | None = None
+    """Leapfrog steps of a transition (ais, hmc), by default 10."""
+    start: Literal["prior", "posterior"] | None = None
+    """Where chains start (ais, hmc): at the prior p(z), the default, or at q(z | x), sooner there but blind to what q
+    leaves out."""
     split: Literal["train", "validation", "test"] = "test"
     """Which rows."""
     limit: int = 0
@@ -24,9 +42,32 @@ class Evaluate(RunArguments):
     json: Out = None
     """Where the figures go besides the screen. By default evaluation.json in the run folder."""
 
+    def options(self) -> dict[str, Any]:
+        """The settings that were given.
+
+        Raises:
+            AncestralError: one can have no effect.
+        """
+        users = {
+            "particles": ("iwae",),
+            "chains": ("ais", "hmc"),
+            "temperatures": ("ais",),
+            "leapfrog": ("ais", "hmc"),
+            "start": ("ais", "hmc"),
+        }
+        given = {name: getattr(self, name) for name in users if getattr(self, name) is not None}
+        for name in given:
+            if not set(users[name]) & set(self.likelihood):
+                raise AncestralError(
+                    f"--{name} has no effect with --likelihood {' '.join(self.likelihood)}: add "
+                    f"{' or '.join(users[name])}, or leave it out."
+                )
+        return given
+
 
 def main(words: Sequence[str]) -> int:
     arguments = parse(Evaluate, "evaluate", words)
+    options = arguments.options()
     run = arguments.load()
 
     from pathlib import Path
@@ -35,25 +76,32 @@ def main(words: Sequence[str]) -> int:
     if path.is_dir():
         raise AncestralError(f"{path} is a folder: give the name of a file.")
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from ancestral.cli.arguments import description
+    from ancestral.evaluation.figures import beside
+    from ancestral.report.story import read_figures
     from ancestral.training.folder import write_atomically
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with bar:
-        task = bar.add_task("log p(x)", total=None)
-
-        def progress(done: int, total: int, mean: float) -> None:
-            bar.update(task, completed=done, total=total, description=f"log p(x) {mean:.2f}")
-
+    with progress_bar() as show:
         figures = run.evaluate(
-            arguments.particles, arguments.split, seed=arguments.seed, limit=arguments.limit, progress=progress
+            split=arguments.split,
+            seed=arguments.seed,
+            limit=arguments.limit,
+            likelihood=arguments.likelihood,
+            progress=lambda done, total, mean: show(f"log p(x) {mean:.2f}", done, total),
+            keep=path.with_suffix(""),
+            **options,
         )
+    if not arguments.json:
+        with contextlib.suppress(AncestralError):  # what is no evaluation is written over
+            before, _, digest = read_figures(run.folder)
+            figures = beside(before if digest and digest == run.digest else [], figures)
     print(table(figures))
+    for figure in figures:
+        if figure.monte_carlo_error is not None:
+            print(
+                f"{figure.name} by {figure.estimator.partition(',')[0]}: ± {figure.monte_carlo_error:.4f} by another "
+                f"seed, acceptance {figure.acceptance:.2f}"
+            )
     first = figures[0]
     print(f"\nlikelihood {first.likelihood}; data {first.data}")
     print(f"sha256 {first.digest}, {run.which} weights, seed {first.seed}")

@@ -36,7 +36,7 @@ class HelmholtzConfig(EstimatorSettings):
     units: Literal["symmetric", "binary"] = "symmetric"
     """What a layer sees of a bit of another: -1 or 1 (symmetric), or 0 or 1 (binary)."""
     objective: Literal["wake-sleep", "reweighted-wake-sleep", "elbo", "iwae"] = "wake-sleep"
-    """The learning rule: wake-sleep; the same with particles that are weighted; or a bound, with --estimator."""
+    """The learning rule: wake-sleep; the same with weighted particles; or a bound by a gradient estimator."""
     q_phase: Literal["wake", "sleep", "both"] = "wake"
     """What q learns from: weighted particles of the data, dreams of p, or both (reweighted-wake-sleep)."""
     estimator: EstimatorName = "nvil"

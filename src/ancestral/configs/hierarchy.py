@@ -23,8 +23,8 @@ class HierarchySettings(BoundSettings, LikelihoodSettings):
     """Units of both hidden layers of the network below each latent layer, up and down."""
     activation: Literal["tanh", "relu", "leaky-relu", "softplus", "silu"] = "tanh"
     """Between the layers."""
-    batch_norm: bool = False
-    """Normalize hidden units over the batch (Ioffe and Szegedy, 2015)."""
+    normalization: Literal["none", "batch"] = "none"
+    """Of the hidden units: none, or over the batch (Ioffe and Szegedy, 2015)."""
     particles: int = 1
     """Draws of the latent variables per datapoint."""
     beta: float = 1.0
@@ -45,9 +45,13 @@ class HierarchySettings(BoundSettings, LikelihoodSettings):
                 raise AncestralError(f"{name} is {getattr(self, name)}, but sizes are 1 or more.")
         if not 0 <= self.beta < float("inf"):
             raise AncestralError(f"beta is {self.beta}, but it must be 0 or more.")
-        options = ("tanh", "relu", "leaky-relu", "softplus", "silu")
-        if self.activation not in options:
-            raise AncestralError(f"there is no activation {self.activation!r}. " + nearest(self.activation, options))
+        for field, options in (
+            ("activation", ("tanh", "relu", "leaky-relu", "softplus", "silu")),
+            ("normalization", ("none", "batch")),
+        ):
+            if getattr(self, field) not in options:
+                value = str(getattr(self, field))
+                raise AncestralError(f"there is no {field} {value!r}. " + nearest(value, options))
         self.check_bound()
         self.check_likelihood()
         if self.bound == "iwae" and self.beta != 1:
@@ -71,8 +75,8 @@ class LadderVAEConfig(HierarchySettings):
     """Units of both hidden layers of the network below each latent layer, up and down."""
     activation: Literal["tanh", "relu", "leaky-relu", "softplus", "silu"] = "leaky-relu"
     """Between the layers."""
-    batch_norm: bool = True
-    """Normalize hidden units over the batch (Ioffe and Szegedy, 2015)."""
+    normalization: Literal["none", "batch"] = "batch"
+    """Of the hidden units: none, or over the batch (Ioffe and Szegedy, 2015)."""
     kl_warmup: float = 10.0
     """Epochs over which the weight of the divergences rises from 0 (elbo)."""
 

@@ -87,7 +87,8 @@ class Dataset:
     ``requested`` is the configuration as it was asked for, ``config`` has no "auto" left. ``note`` says what
     is particular about these rows and belongs beside any figure computed from them. ``source`` is where
     :func:`ancestral.data.load` finds them again: the name of a set or an absolute path, empty for rows that
-    were assembled in memory.
+    were assembled in memory. ``adds_labeled`` says whether rows with a label are added to training batches where
+    others have none, for a model that learns from both.
 
     Raises ``AncestralError`` if the preparation asked for contradicts the data.
     """
@@ -105,6 +106,7 @@ class Dataset:
     columns: tuple[str, ...] = ()
     note: str = ""
     source: str = ""
+    adds_labeled: bool = True
     _digests: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     _noises: dict[str, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)
 
@@ -134,7 +136,7 @@ class Dataset:
             offset=self.offset,
             scale=self.scale,
             columns=self.columns,
-            labeled=self.config.labels / len(self.train) if self.config.labels else 1.0,
+            labeled=1.0 if self.train.y is None else len(self._labeled) / max(1, len(self.train)),
         )
 
     def prepared(
@@ -159,15 +161,17 @@ class Dataset:
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
         """Batches ``x`` float32 ``(batch, *shape)`` and labels ``y`` int64 ``(batch,)``, None without labels.
 
-        Where labels are hidden, the label of such a row is -1, and ``labels_per_batch`` rows that have one follow the
-        ``batch_size`` rows of a shuffled training batch, in an order that is a function of ``seed`` and ``epoch`` too.
+        A row whose label is hidden or not known has -1. Where there are such rows, and ``adds_labeled``,
+        ``labels_per_batch`` rows that have one follow the ``batch_size`` rows of a shuffled training batch, in an order
+        that is a function of ``seed`` and ``epoch`` too.
 
         The order is a function of ``seed`` and ``epoch`` alone; ``shuffle`` is on for the training split and
         off for the others unless given. ``start`` is the index of the first batch, to continue an epoch:
         batch ``i`` is the same whatever ``start`` is. Noise of a training batch is a function of ``(seed,
         epoch, i)``, that of validation and test rows is fixed, whatever the size of the batches.
 
-        Raises ``AncestralError`` for an unknown split, or a number out of range.
+        Raises ``AncestralError`` for an unknown split, a number out of range, or fewer rows with a label than are to be
+        added.
         """
         part = self._split(split)
         if batch_size < 1:
@@ -178,7 +182,7 @@ class Dataset:
         shuffled = split == "train" if shuffle is None else shuffle
         order = stream("order", seed, epoch).permutation(len(part)) if shuffled else np.arange(len(part))
         count = len(part) // batch_size if drop_last else -(-len(part) // batch_size)
-        few = split == "train" and shuffled and self.config.labels
+        few = split == "train" and shuffled and self.added
         with_labels = self._labeled_order(count, seed, epoch) if few else None
 
         def produce() -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
@@ -196,14 +200,28 @@ class Dataset:
 
         return produce()
 
+    @property
+    def added(self) -> int:
+        """Rows with a label that are added to each training batch: none, unless there are rows with and without."""
+        return self.config.labels_per_batch if self.adds_labeled and 0 < len(self._labeled) < len(self.train) else 0
+
+    @cached_property
+    def _labeled(self) -> NDArray[np.int64]:
+        """Positions of the training rows with a label."""
+        return np.flatnonzero(self.train.y != HIDDEN) if self.train.y is not None else np.arange(0)
+
     def _labeled_order(self, batches: int, seed: int, epoch: int) -> NDArray[np.int64]:
         """Positions of rows with a label, ``(batches, labels_per_batch)``: all of them in turn, in a new order each."""
-        assert self.train.y is not None
-        positions = np.flatnonzero(self.train.y != HIDDEN)
-        size = batches * self.config.labels_per_batch
+        positions = self._labeled
+        if self.added > len(positions):
+            raise AncestralError(
+                f"labels_per_batch is {self.added}, but only {len(positions)} of the training rows of {self.name} have "
+                f"a label: use --labels-per-batch {len(positions)} or less."
+            )
+        size = batches * self.added
         turns = np.tile(positions, (-(-size // len(positions)), 1))
         order = stream("labeled order", seed, epoch).permuted(turns, axis=1)
-        return order.ravel()[:size].reshape(batches, self.config.labels_per_batch)
+        return order.ravel()[:size].reshape(batches, self.added)
 
     def rows(self, split: SplitName, indices: ArrayLike | Sequence[int]) -> torch.Tensor:
         """Prepared rows ``(len(indices), *shape)`` of a split, float32; the same at every call.

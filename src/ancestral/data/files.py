@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ancestral.configs.data import HIDDEN
 from ancestral.data.dataset import IN_MEMORY, Rows
 from ancestral.data.images import read_image_folder
 from ancestral.data.raw import Raw
@@ -256,7 +257,7 @@ def _check_finite(path: Path, begin: int, piece: Array, columns: tuple[str, ...]
 
 
 def _classes(path: Path, arrays: list[Array], labels: list[Array | None]) -> list[NDArray[np.int64] | None]:
-    """Labels as class numbers 0, 1, ... in the order of the distinct values."""
+    """Labels as class numbers 0, 1, ... in the order of the distinct values; the number -1 says that none is known."""
     known = [y for y in labels if y is not None]
     if not known:
         return [None] * len(arrays)
@@ -275,9 +276,14 @@ def _classes(path: Path, arrays: list[Array], labels: list[Array | None]) -> lis
                 f"{path} has labels of type {y.dtype} that are no classes; labels are whole numbers or "
                 "names. Leave y out if it is a quantity."
             )
-    _, codes = np.unique(np.concatenate(known), return_inverse=True)
+    together = np.concatenate(known)
+    has_label = together != HIDDEN if together.dtype.kind in "if" else np.ones(len(together), np.bool_)
+    if not has_label.any():
+        return [None] * len(arrays)
+    codes = np.full(len(together), HIDDEN, np.int64)
+    codes[has_label] = np.unique(together[has_label], return_inverse=True)[1].reshape(-1)
     ends = np.cumsum([len(x) for x in arrays])[:-1]
-    return list(np.split(codes.reshape(-1).astype(np.int64), ends))
+    return list(np.split(codes, ends))
 
 
 # --- tables ---------------------------------------------------------------------------------------

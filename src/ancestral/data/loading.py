@@ -86,6 +86,13 @@ def assemble(name: str, raw: Raw, config: DataConfig, source: str = "") -> Datas
     labels = [rows.y for rows in sources if rows.y is not None]
     if config.labels:
         sources[0] = _with_few_labels(name, sources[0], train, config)
+    y = sources[0].y
+    if config.labels_per_batch != _DEFAULT.labels_per_batch and (y is None or (y[train] != HIDDEN).all()):
+        why = f"{name} has no labels" if y is None else f"all labels of {name} are known"
+        raise AncestralError(
+            f"labels_per_batch is {config.labels_per_batch}, which has no effect: {why}. Leave it out"
+            + ("." if y is None else ", or say how many are with --labels.")
+        )
     return Dataset(
         name,
         train=Split(sources[0], train),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.configs.data import DataConfig
+from ancestral.configs.data import HIDDEN, DataConfig
 from ancestral.errors import AncestralError
 
 Index = NDArray[np.int64]
@@ -85,16 +85,20 @@ def limited(train: Index, config: DataConfig) -> Index:
 def labeled(y: Index, config: DataConfig, name: str) -> NDArray[np.bool_]:
     """Which training rows, whose labels are ``y``, keep their label: ``labels`` of them, as many of each class.
 
-    What is left over where the classes do not divide the number goes to classes drawn at random, one each.
+    Rows that have none are not chosen. What is left over where the classes do not divide the number goes to classes
+    drawn at random, one each.
 
     Raises:
-        AncestralError: fewer labels than classes, a class with too few rows, or as many labels as rows.
+        AncestralError: fewer labels than classes, a class with too few rows, or as many labels as rows that have one.
     """
-    if config.labels >= len(y):
+    has_label = y != HIDDEN
+    if config.labels >= has_label.sum():
+        those = "" if has_label.all() else " with a label"
         raise AncestralError(
-            f"labels is {config.labels}, which has no effect: {name} has {len(y):,} training rows. Leave --labels out."
+            f"labels is {config.labels}, which has no effect: {name} has {has_label.sum():,} training rows{those}. "
+            "Leave --labels out."
         )
-    classes, counts = np.unique(y, return_counts=True)
+    classes, counts = np.unique(y[has_label], return_counts=True)
     if config.labels < len(classes):
         raise AncestralError(
             f"labels is {config.labels}, but {name} has {len(classes)} classes: give at least one for each, --labels "

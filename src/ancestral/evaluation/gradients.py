@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +18,7 @@ from ancestral.core import Estimator, Estimators, Joint, Trace
 from ancestral.distributions import bernoulli, bernoulli_bias
 from ancestral.errors import AncestralError, EstimatorError
 from ancestral.estimators import Enumerate, LikelihoodRatio, Reparameterized
+from ancestral.estimators.schedules import estimators_at
 from ancestral.models import LatentVariableModel
 from ancestral.models.estimation import make_estimator
 from ancestral.networks import linear, mlp
@@ -52,6 +55,8 @@ class Problem:
     particles: int
     bound: Literal["elbo", "iwae"] = "elbo"
     """Which of them; a cost is an expectation as the ELBO is, the same for any number of particles."""
+    epoch: float = 0.0
+    """After which temperatures and slopes that change in training are taken."""
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -107,29 +112,46 @@ def two_layers(seed: int = 0, particles: int = 2) -> Problem:
     return bound_of(model, x, particles=particles)
 
 
-def bound_of(model: LatentVariableModel, x: Tensor, y: Tensor | None = None, particles: int = 2) -> Problem:
-    """The bound that a model is trained by, averaged over a batch of data ``[batch, *shape]``."""
+def bound_of(
+    model: LatentVariableModel, x: Tensor, y: Tensor | None = None, particles: int = 2, epoch: float = 0.0
+) -> Problem:
+    """The bound that a model is trained by, averaged over a batch of data ``[batch, *shape]``, after so many epochs.
+
+    It is the ELBO of a model that is trained by none.
+    """
     given = model.given(x, y)
+    bound: Literal["elbo", "iwae"] = "iwae" if model.objective == "iwae" else "elbo"
 
     def loss(estimators: Estimators, particles: int) -> Tensor:
-        if model.objective == "iwae":
+        if bound == "iwae":
             return -iwae(model.p, model.q, given, particles, estimators)
         return -elbo(model.p, model.q, given, particles, estimators, model.analytic_kl, model.beta)
 
-    return Problem(f"-{model.objective.upper()} of {model.p}", loss, model.q, given, particles, model.objective)
+    return Problem(f"-{bound.upper()} of {model.p}", loss, model.q, given, particles, bound, epoch)
 
 
-def by_name(problem: Problem, name: str) -> Estimators:
-    """The estimator of that name for the latent variables of a problem, with the settings that training would take.
+def own_estimators(model: LatentVariableModel, epoch: float = 0.0) -> Estimators:
+    """A copy of those that a model is trained with, after so many epochs, with all that they have learned."""
+    return estimators_at(copy.deepcopy(model.estimators), epoch) or Reparameterized()
+
+
+def by_name(problem: Problem, name: str | EstimatorSettings) -> Estimators:
+    """The estimator of that name for the latent variables of a problem, made as training would make it.
 
     Where some are discrete and others reparameterizable, it is for the discrete ones, as in training.
+
+    Args:
+        problem: has the number of particles.
+        name: ``"reparameterized"`` or one of :data:`ancestral.configs.estimation.EstimatorName`, with the usual
+            settings; or settings themselves, but for their particles.
 
     Raises:
         AncestralError: there is no such estimator, or it does not suit the objective.
     """
     if name == "reparameterized":
         return Reparameterized()
-    settings = EstimatorSettings(estimator=name, particles=problem.particles)  # type: ignore[arg-type]
+    settings = EstimatorSettings(estimator=name) if isinstance(name, str) else name  # type: ignore[arg-type]
+    settings = dataclasses.replace(settings, particles=problem.particles)
     settings.check_estimator(problem.bound)
     trace = problem.latents()
     discrete = [drawn for drawn in trace.drawn if not trace.sites[drawn].distribution.has_rsample]
@@ -141,7 +163,7 @@ def by_name(problem: Problem, name: str) -> Estimators:
         parents = [tuple(trace.values[parent].shape[1:]) for parent in before]
         estimator = make_estimator(settings, parents, tuple(trace.sites[variable].distribution.event_shape))
         made[variable] = estimator.to(like.device, like.dtype) if isinstance(estimator, nn.Module) else estimator
-    return made
+    return estimators_at(made, problem.epoch) or made
 
 
 @dataclass(frozen=True)
@@ -222,6 +244,8 @@ class EstimatorComparison:
     measured: list[Measured]
     unfit: dict[str, str]
     """Estimators that can't be used there, and why."""
+    own: str = ""
+    """Which of them the model is trained with; empty where none is."""
 
     @property
     def target(self) -> float:
@@ -236,6 +260,7 @@ def compare_estimators(
     fit: int = 200,
     seed: int = 0,
     progress: Progress | None = None,
+    own: str = "",
 ) -> EstimatorComparison:
     r"""Draw gradients of each estimator, and compare them with the gradient itself.
 
@@ -253,6 +278,7 @@ def compare_estimators(
         fit: steps by which baselines and control variates that learn are fitted beforehand.
         seed: of the draws; the random stream outside is left as it was.
         progress: called with the estimator, the gradients drawn, and those in all.
+        own: the name of the one that the model is trained with, to be marked.
 
     Raises:
         AncestralError: too few draws, or nothing to be learned in what is drawn.
@@ -277,7 +303,7 @@ def compare_estimators(
                 measured.append(_measure(name, problem, make(), reference, direction, draws, fit, progress or _silent))
             except AncestralError as error:
                 unfit[name] = str(error)
-    return EstimatorComparison(problem, reference, direction, measured, unfit)
+    return EstimatorComparison(problem, reference, direction, measured, unfit, own)
 
 
 def _measure(

@@ -7,8 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution, Normal
 
+from ancestral.core import Joint
+from ancestral.distributions import base_of
 from ancestral.errors import AncestralError
+from ancestral.models import LatentVariableModel
 
 
 @torch.no_grad()
@@ -50,24 +54,51 @@ def interpolate(
 
 
 @torch.no_grad()
-def latent_grid(model: Any, size: int) -> Tensor:
+def latent_grid(model: LatentVariableModel, size: int, given: Mapping[str, Tensor] | None = None) -> Tensor:
     """Decode a grid of a 2-D latent space with a standard normal prior, ``[size · size, *shape]``.
 
     The points are the prior's quantiles (k + 1/2) / size along each axis, so each stands for the same probability. Rows
     run along the second dimension from high to low.
 
+    Args:
+        model: with one latent variable besides those that are given.
+        size: points along each axis.
+        given: values that stay, ``[size · size, …]`` each: of other latent variables, or of labels.
+
     Raises:
-        AncestralError: the latent space has not two dimensions.
+        AncestralError: the latent space has not two dimensions or another prior, or labels are not given.
 
     Source: Kingma and Welling (2014), figure 4.
     """
-    shape = model.latent_shape()
-    if shape != (2,):
+    if size < 1:
+        raise AncestralError(f"size is {size}, but a map has at least 1 point along each axis.")
+    given = dict(given or {})
+    priors = {name: prior for name, prior in model.priors().items() if name not in given}
+    if len(priors) != 1:
         raise AncestralError(
-            f"a map needs a latent variable of 2 dimensions, but it has shape {shape}: train with --latent 2."
+            f"a map is of one latent variable, but the model has {len(priors)} ({', '.join(priors) or 'all are given'})"
+            + (": give the others." if priors else ".")
         )
-    device = next(model.parameters()).device
+    ((name, prior),) = priors.items()
+    if tuple(prior.event_shape) != (2,):
+        raise AncestralError(
+            f"a map needs a latent variable of 2 dimensions, but {name} has shape {tuple(prior.event_shape)}: train "
+            "with --latent 2."
+        )
+    if not is_standard_normal(prior):
+        raise AncestralError(
+            f"a map follows the quantiles of a standard normal prior, but that of {name} is another: interpolate "
+            "instead."
+        )
+    if model.takes_labels and "y" not in given and isinstance(model.p, Joint) and "y" in model.p.given:
+        raise AncestralError(f"{model.p} is conditioned on labels: give the one that the map is of, y=3 for example.")
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     axis = torch.special.ndtri((torch.arange(size, device=device) + 0.5) / size)
     second, first = torch.meshgrid(axis.flip(0), axis, indexing="ij")
-    x: Tensor = model.decode(torch.stack([first.flatten(), second.flatten()], 1))
-    return x
+    return model.decode({name: torch.stack([first.flatten(), second.flatten()], 1)}, given=given)
+
+
+def is_standard_normal(prior: Distribution) -> bool:
+    """Whether it is N(0, I)."""
+    base, _ = base_of(prior)
+    return isinstance(base, Normal) and bool((base.loc == 0).all()) and bool((base.scale == 1).all())

@@ -1,32 +1,68 @@
-"""How likely held-out data are: the ELBO, its parts, and the importance-weighted estimate of log p(x)."""
+"""How likely held-out data are: the ladder of estimates of log p(x), the ELBO and its parts."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from ancestral import __version__
 from ancestral.core import Joint, Trace
 from ancestral.data import Dataset
 from ancestral.distributions import bits_per_dimension
 from ancestral.distributions.support import is_density
 from ancestral.errors import AncestralError, nearest
+from ancestral.evaluation.ais import annealed_importance_sampling, bidirectional
+from ancestral.evaluation.exact import exact_log_prob
 from ancestral.evaluation.figures import Figure
+from ancestral.evaluation.hmc_density import hmc_density
+from ancestral.evaluation.unfinished import Unfinished
 from ancestral.models import LatentVariableModel
 from ancestral.objectives.elbo import random_parents, score
+from ancestral.objectives.hmc import check_counts
 from ancestral.objectives.iwae import Bounds, bounds as importance_weighted
 from ancestral.training.optimization import keep_freed_memory
 
+Likelihood = Literal["iwae", "exact", "ais", "hmc"]
+LIKELIHOODS: tuple[Likelihood, ...] = get_args(Likelihood)
+"""In the order of their figures: what is compared most comes first."""
+Start = Literal["prior", "posterior"]
 ROWS = 100
 """Datapoints per pass."""
+DRAWS = 320
+"""Datapoints times chains per pass: enough for fast products, few enough that progress is seen."""
+SIMULATED = 16
+"""Data drawn from the model for the gap of annealed importance sampling."""
 
 
 def bounds(model: LatentVariableModel, x: Tensor, particles: int, y: Tensor | None = None) -> Bounds:
     """The bounds for a batch ``[b, *shape]``, streamed over particles: see :func:`ancestral.objectives.iwae.bounds`."""
     return importance_weighted(model.p, model.q, model.given(x, y), particles)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One step of the ladder: how log p(x) is computed for some rows."""
+
+    kind: str
+    estimator: str
+    """In words, with its settings."""
+    rows: int
+    """At once."""
+    names: tuple[str, ...]
+    """Of what is computed for each row, the first of which is log p(x)."""
+    compute: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+    """From given values to these, ``[rows]`` each."""
+    draws: int = 0
 
 
 def evaluate(
@@ -37,8 +73,20 @@ def evaluate(
     seed: int = 0,
     limit: int = 0,
     progress: Callable[[int, int, float], None] | None = None,
+    likelihood: Likelihood | Sequence[Likelihood] = "iwae",
+    chains: int = 16,
+    temperatures: int = 1000,
+    leapfrog: int = 10,
+    start: Start = "prior",
+    keep: str | os.PathLike[str] | None = None,
 ) -> list[Figure]:
-    """Bounds of log p(x) on held-out data, with provenance.
+    """log p(x) on held-out data by one or several steps of the ladder of likelihoods, with provenance.
+
+    ``"exact"`` sums over all values of discrete latent variables (:func:`exact_log_prob`); ``"iwae"`` is the
+    importance-weighted bound, with the ELBO and its parts (:func:`bounds`); ``"ais"`` is annealed importance sampling
+    (:func:`annealed_importance_sampling`), with the gap between its estimates from below and from above on data drawn
+    from the model; ``"hmc"`` fits a density to draws of the posterior, in fewer than 5 dimensions
+    (:func:`hmc_density`).
 
     Where labels are observed too, the figures are of log p(x, y) if p has a conditional of y, and of log p(x | y) if p
     is conditioned on y: their names say so. Bits per dimension are given for data with grey levels or bits, and left
@@ -47,25 +95,43 @@ def evaluate(
 
     Args:
         model: a model with latent variables and a density.
-        particles: draws of z per datapoint.
+        particles: draws of z per datapoint (iwae).
         split: ``"test"``, ``"validation"`` or ``"train"``.
         seed: of the draws; the random stream outside is left as it was.
         limit: evaluate only the first so many rows; 0 takes all.
-        progress: called with the rows done, the rows in all, and the estimate so far, in nats.
+        progress: called with the rows done, the rows in all, and the estimate so far, in nats; for one step of the
+            ladder after the other.
+        likelihood: which steps; the figures of ``"iwae"`` come first.
+        chains: for each datapoint (ais, hmc).
+        temperatures: between the start and the posterior (ais).
+        leapfrog: steps of a transition (ais, hmc).
+        start: where chains start (ais, hmc): ``"prior"``, p(z), or ``"posterior"``, q(z | x).
+        keep: the beginning of the names of files in which unfinished work is kept, so that the same call continues it
+            after an interruption, with the same result; they are removed once it is done. None keeps nothing.
 
     Raises:
-        AncestralError: the model has no density (it says which have), the split is empty or unknown, or a density is
-            asked for values that are discrete, where it is bounded by nothing.
+        AncestralError: the model has no density (it says which have), the split is empty or unknown, a density is
+            asked for values that are discrete, where it is bounded by nothing, or a step of the ladder does not suit
+            the latent variables.
     """
     if not isinstance(model, LatentVariableModel):
         raise AncestralError(
             f"a {type(model).__name__} is no LatentVariableModel: there is no density of p and q to evaluate. "
             "Models with one: vae, and any LatentVariableModel."
         )
+    asked = (likelihood,) if isinstance(likelihood, str) else tuple(likelihood)
+    for name in asked:
+        if name not in LIKELIHOODS:
+            raise AncestralError(f"there is no likelihood {name!r}. " + nearest(str(name), LIKELIHOODS))
+    if not asked or len(set(asked)) < len(asked):
+        raise AncestralError(f"likelihood is {', '.join(asked) or 'empty'}: name each of the steps that you want once.")
     if split not in ("train", "validation", "test"):
         raise AncestralError(f"there is no split {split!r}. " + nearest(split, ("train", "validation", "test")))
+    if start not in get_args(Start):
+        raise AncestralError(f"there is no start {start!r}. " + nearest(str(start), get_args(Start)))
     if particles < 1:
         raise AncestralError(f"particles is {particles}, but at least one is needed.")
+    check_counts(chains=chains, temperatures=temperatures, leapfrog=leapfrog)
     if limit < 0:
         raise AncestralError(f"limit is {limit}: give the number of rows, or 0 for all.")
     rows = len(getattr(data, split))
@@ -80,26 +146,33 @@ def evaluate(
             "Prepare the data with dequantize='yes' (binarization 'none'), or choose a mass function, bernoulli or "
             "discretized_logistic."
         )
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     keep_freed_memory()
-    parts: list[Bounds] = []
-    done = 0
+    digest = data.digest(split)  # type: ignore[arg-type]
+    steps = {name: _step(name, model, particles, chains, temperatures, leapfrog, start) for name in asked}
     training = model.training
+    found: dict[str, dict[str, Tensor]] = {}
     try:
         model.eval()
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for x, y in data.batches(split, ROWS, shuffle=False, device=device):  # type: ignore[arg-type]
-                keep = min(len(x), total - done)
-                parts.append(bounds(model, x[:keep], particles, None if y is None else y[:keep]))
-                if not done:
-                    with torch.random.fork_rng():
-                        names = _names(model, model.given(x[:1], None if y is None else y[:1]))
-                done += keep
-                if progress:
-                    progress(done, total, sum(part.log_prob.sum().item() for part in parts) / done)
-                if done == total:
-                    break
+            names = _names(model, next(_given(model, data, split, 1)))
+            identity = [__version__, _digest(model), digest, str(data.config), split, total, seed] if keep else []
+            files = {
+                name: Unfinished(
+                    Path(f"{os.fspath(keep)}.{name}.unfinished") if keep else None,
+                    hashlib.sha256(json.dumps([*identity, name, step.estimator, step.rows]).encode()).hexdigest(),
+                )
+                for name, step in steps.items()
+            }
+            for name, step in steps.items():
+                found[name] = _over_rows(step, model, data, split, total, seed, files[name], progress)
+            gap = None
+            if "ais" in steps:
+                torch.manual_seed(_seed(seed, total))
+                given = next(_given(model, data, split, min(total, SIMULATED)))
+                q = model.q if start == "posterior" else None
+                gap = bidirectional(model.p, given, chains, temperatures, leapfrog, q=q)
+            for file in files.values():
+                file.remove()
     finally:
         model.train(training)
     config = data.config
@@ -111,30 +184,150 @@ def evaluate(
         where += f" ({data.note})"
     dimensions = math.prod(model.likelihood_of_one().event_shape)
     levels = description.levels if description.kind == "continuous" else 0
-    digest = data.digest(split)  # type: ignore[arg-type]
 
-    def figure(name: str, values: Tensor, kind: str, estimator: str, unit: str = "nats") -> Figure:
-        error = values.std().item() / math.sqrt(total) if total > 1 else None
+    def figure(
+        name: str, values: Tensor, step: _Step, kind: str = "", estimator: str = "", unit: str = "nats"
+    ) -> Figure:
         return Figure(
-            name, values.mean().item(), unit, kind, estimator, error, total, particles, where, digest,
-            seed, model.likelihood(),
+            name, values.mean().item(), unit, kind or step.kind, estimator or step.estimator, _error(values), total,
+            step.draws, where, digest, seed, model.likelihood(),
         )  # fmt: skip
 
-    log_prob = torch.cat([part.log_prob for part in parts])
-    estimator = f"importance-weighted, {particles} particles from q"
-    average = f"mean over {particles} draws from q"
-    figures = [figure(names.log_prob, log_prob, "lower bound", estimator)]
-    if names.data_alone and description.levels:
-        bits = bits_per_dimension(log_prob, dimensions, levels)
-        figures.append(figure("bits per dimension", bits, "upper bound", estimator, "bits"))
-    figures.append(figure("ELBO", torch.cat([part.elbo for part in parts]), "lower bound", average))
-    if model.q is model.p:  # what is drawn from p itself does not diverge from it: the bound is its own first part
-        return figures
-    return [
-        *figures,
-        figure(names.log_likelihood, torch.cat([part.log_likelihood for part in parts]), "part of a bound", average),
-        figure(names.kl, torch.cat([part.kl for part in parts]), "part of a bound", average),
-    ]
+    figures = []
+    for method in sorted(steps, key=LIKELIHOODS.index):
+        step, values = steps[method], found[method]
+        one = figure(names.log_prob, values["log_prob"], step)
+        if "acceptance" in values:
+            error = math.sqrt(values["variance"].sum().item()) / total
+            one = dataclasses.replace(
+                one,
+                monte_carlo_error=error if math.isfinite(error) else None,
+                acceptance=values["acceptance"].mean().item(),
+            )
+        figures.append(one)
+        if gap is not None and method == "ais":
+            words = f"upper less lower estimate, {step.estimator}"
+            acceptance = (gap.lower.acceptance + gap.upper.acceptance).mean().item() / 2
+            n = len(gap.gap)
+            figures.append(Figure(
+                "gap of ais", gap.gap.mean().item(), "nats", "upper bound", words, _error(gap.gap), n, chains,
+                f"{n} draws of the model", seed=seed, likelihood=model.likelihood(), acceptance=acceptance,
+            ))  # fmt: skip
+        if method != "iwae":
+            continue
+        if names.data_alone and description.levels:
+            bits = bits_per_dimension(values["log_prob"], dimensions, levels)
+            figures.append(figure("bits per dimension", bits, step, "upper bound", unit="bits"))
+        average = f"mean over {particles} draws from q"
+        figures.append(figure("ELBO", values["elbo"], step, estimator=average))
+        if model.q is not model.p:  # what is drawn from p itself does not diverge from it: the bound is its first part
+            for name, part in ((names.log_likelihood, "log_likelihood"), (names.kl, "kl")):
+                figures.append(figure(name, values[part], step, "part of a bound", average))
+    return figures
+
+
+def _step(
+    name: str, model: LatentVariableModel, particles: int, chains: int, temperatures: int, leapfrog: int, start: Start
+) -> _Step:
+    """The step of the ladder of that name."""
+    q = model.q if start == "posterior" else None
+    moving = f"{chains:,} chains from {'p(z)' if q is None else 'q'}, {leapfrog:,} leapfrog steps"
+    at_once = max(1, DRAWS // chains)
+    sampled = ("log_prob", "variance", "acceptance")
+
+    def exact(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {"log_prob": exact_log_prob(model.p, given)}
+
+    def iwae(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return vars(importance_weighted(model.p, model.q, given, particles))
+
+    def ais(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        annealed = annealed_importance_sampling(model.p, given, chains, temperatures, leapfrog, q=q)
+        return {name: getattr(annealed, name) for name in sampled}
+
+    def hmc(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return vars(hmc_density(model.p, given, chains, leapfrog, q=q))
+
+    if name == "exact":
+        return _Step("exact", "sum over all values of the latent variables", ROWS, ("log_prob",), exact)
+    if name == "ais":
+        words = f"annealed importance sampling, {temperatures:,} temperatures, {moving}"
+        return _Step("lower bound", words, at_once, sampled, ais, chains)
+    if name == "hmc":
+        return _Step("estimate", f"density fitted to posterior draws, {moving}", at_once, sampled, hmc, chains)
+    words = f"importance-weighted, {particles} particles from q"
+    return _Step("lower bound", words, ROWS, ("log_prob", "elbo", "log_likelihood", "kl"), iwae, particles)
+
+
+def _over_rows(
+    step: _Step,
+    model: LatentVariableModel,
+    data: Dataset,
+    split: str,
+    total: int,
+    seed: int,
+    file: Unfinished,
+    progress: Callable[[int, int, float], None] | None,
+) -> dict[str, Tensor]:
+    """What a step of the ladder computes for the first rows, ``[total]`` each; rows that were kept are not done again.
+
+    The draws for some rows are a function of the seed and of which rows they are, so that it does not matter where an
+    evaluation was interrupted.
+    """
+    boundaries = {part for begin in range(0, total, ROWS) for part in range(begin, min(begin + ROWS, total), step.rows)}
+    values = file.read(step.names, boundaries | {total})
+    parts = [values]
+    done = len(values["log_prob"])
+    log_prob = values["log_prob"].sum().item()
+
+    def so_far() -> dict[str, Tensor]:
+        return {name: torch.cat([part[name] for part in parts]) for name in step.names}
+
+    for i, batch in enumerate(_given(model, data, split, ROWS, done // ROWS), done // ROWS):
+        begin = i * ROWS
+        for part in range(begin, min(begin + ROWS, total), step.rows):
+            end = min(part + step.rows, begin + ROWS, total)
+            if part < done:
+                continue
+            torch.manual_seed(_seed(seed, part))
+            computed = step.compute({name: value[part - begin : end - begin] for name, value in batch.items()})
+            parts.append({name: computed[name].double().cpu() for name in step.names})
+            done = end
+            log_prob += parts[-1]["log_prob"].sum().item()
+            file.write(so_far, last=done == total)
+            if progress:
+                progress(done, total, log_prob / done)
+        if done == total:
+            break
+    return so_far()
+
+
+def _given(
+    model: LatentVariableModel, data: Dataset, split: str, rows: int, start: int = 0
+) -> Iterator[dict[str, Tensor]]:
+    """The given values of so many rows after the other, from a batch on."""
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    for x, y in data.batches(split, rows, shuffle=False, device=device, start=start):  # type: ignore[arg-type]
+        yield model.given(x, y)
+
+
+def _seed(seed: int, row: int) -> int:
+    """Of the draws from a row on: torch's generator for the CPU looks at 32 bits alone, so they are what is mixed."""
+    return (seed + row * 0x9E3779B1) % 2**63
+
+
+def _digest(model: torch.nn.Module) -> str:
+    """SHA-256 of the model's weights."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _error(values: Tensor) -> float | None:
+    """The standard error of a mean over datapoints."""
+    return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 class _Names(NamedTuple):

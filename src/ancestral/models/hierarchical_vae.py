@@ -73,4 +73,4 @@ def generative(config: HierarchySettings, data: DataDescription) -> Joint:
 
 def network(config: HierarchySettings, inward: Size, width: int, outward: Size) -> nn.Module:
     """Two hidden layers of one width."""
-    return mlp(inward, width, width, outward, activation=config.activation, batch_norm=config.batch_norm)
+    return mlp(inward, width, width, outward, activation=config.activation, batch_norm=config.normalization == "batch")

@@ -64,8 +64,8 @@ def ladder_variational_autoencoder(config: LadderVAEConfig, data: DataDescriptio
 
 def upwards(config: LadderVAEConfig, inward: Size, width: int) -> nn.Module:
     """From one deterministic layer to the next: two layers, the second with its activation."""
-    network = mlp(inward, width, width, activation=config.activation, batch_norm=config.batch_norm)
-    normalized = [BatchNorm(width)] if config.batch_norm else []
+    network = mlp(inward, width, width, activation=config.activation, batch_norm=config.normalization == "batch")
+    normalized = [BatchNorm(width)] if config.normalization == "batch" else []
     return nn.Sequential(network, *normalized, activation(config.activation))
 
 

@@ -13,6 +13,7 @@ from torch.distributions import Distribution, kl_divergence
 from ancestral.core import Estimators, Joint, Site, Trace
 from ancestral.errors import AncestralError, GraphError, ShapeError, nearest
 from ancestral.objectives.expectation import Term, average, estimate
+from ancestral.objectives.path_gradient import Gradient, along_the_path, check_gradient
 
 
 @dataclass
@@ -36,10 +37,19 @@ def elbo(
     estimators: Estimators | None = None,
     analytic_kl: Collection[str] = (),
     beta: float = 1.0,
+    gradient: Gradient = "total",
 ) -> Tensor:
     r"""The evidence lower bound of log p(x), in nats, one value per datapoint.
 
     .. math:: L(x) = E_{q(z | x)}[\log p(x | z) + β (\log p(z) - \log q(z | x))] ≤ \log p(x)  (for β = 1)
+
+    As it stands it is estimator A of Kingma and Welling, with every density at the draws; with ``analytic_kl`` it is
+    their estimator B, whose divergences are in closed form. Both have this bound as their mean:
+
+    .. math::
+
+        L^A = \frac1K \sum_k \log p(x, z_k) - \log q(z_k | x)  \qquad
+        L^B = -KL(q(z | x) ‖ p(z)) + \frac1K \sum_k \log p(x | z_k)
 
     Args:
         p: the model, for example ``Joint({"z": prior, "x | z": decoder})``.
@@ -48,8 +58,11 @@ def elbo(
         given: the observed values by name, each with the batch first.
         particles: draws per datapoint.
         estimators: how the gradient passes the latent variables; one, or one per name.
-        analytic_kl: latent variables whose divergence is taken in closed form.
+        analytic_kl: latent variables whose divergence is taken in closed form: all of them are estimator B, none A.
         beta: the weight of the divergences (Higgins et al., 2017).
+        gradient: how it passes reparameterized latent variables: ``"total"``, ``"sticking-the-landing"`` (without the
+            score of q, whose mean is 0) or ``"doubly-reparameterized"``, which is the same here. See
+            :data:`ancestral.objectives.path_gradient.Gradient`.
 
     Returns:
         ``[batch]``, differentiable in the parameters of p and q.
@@ -57,11 +70,12 @@ def elbo(
     Raises:
         GraphError: q draws a variable that p does not have, p has a latent that q does not draw, or the
             closed-form divergence is not valid because a parent of the variable in p is drawn after it in q.
+        AncestralError: ``gradient`` is none, or has no effect beside ``analytic_kl`` or where p is q.
         EstimatorError, ShapeError: see :func:`~ancestral.expectation`.
 
-    Source: Kingma and Welling (2014), eq. 2 and 3.
+    Source: Kingma and Welling (2014), eq. 2 and 3, the bound; eq. 6 and 7, estimators A and B.
     """
-    return elbo_terms(p, q, given, particles, estimators, analytic_kl, beta).elbo
+    return elbo_terms(p, q, given, particles, estimators, analytic_kl, beta, gradient).elbo
 
 
 def elbo_terms(
@@ -72,11 +86,18 @@ def elbo_terms(
     estimators: Estimators | None = None,
     analytic_kl: Collection[str] = (),
     beta: float = 1.0,
+    gradient: Gradient = "total",
 ) -> ElboTerms:
     """:func:`elbo` with its parts, for those who report them. Arguments and errors are the same."""
     parts: dict[Trace, _Parts] = {}
+    if gradient != "total" and analytic_kl:
+        raise AncestralError(
+            f"gradient={gradient!r} is about the density of q at its draws, which a divergence in closed form does "
+            "without: leave out the gradient, or analytic_kl."
+        )
 
     def cost(trace: Trace) -> list[Term]:
+        check_gradient(gradient, p, q, trace)
         scored = score(p, q, trace)
         latents = [] if p is q else trace.drawn
         for name in analytic_kl:
@@ -94,7 +115,10 @@ def elbo_terms(
             else:
                 kl[name] = posterior.log_prob - prior.log_prob
                 terms.append(Term(prior.log_prob, prior_variables, beta))
-                terms.append(Term(own_log_prob(posterior, trace), variables, -beta))
+                if gradient == "total":
+                    terms.append(Term(own_log_prob(posterior, trace), variables, -beta))
+        if gradient != "total":
+            terms.append(Term(along_the_path(trace.log_prob(latents), trace), frozenset(latents), -beta))
         parts[trace] = _Parts(scored, kl, log_likelihood)
         return terms
 

@@ -14,6 +14,12 @@ from ancestral.core import AncestralSampling, Estimators, Trace
 from ancestral.distributions.support import check_support
 from ancestral.objectives.elbo import score
 from ancestral.objectives.expectation import batch_of, expectation, particles_of
+from ancestral.objectives.path_gradient import (
+    Gradient,
+    along_the_path,
+    check_gradient,
+    doubly_reparameterized,
+)
 
 CHUNK = 1 << 21
 """Numbers that one pass of :func:`bounds` computes for an observed variable: fast, and still in the cache."""
@@ -27,6 +33,7 @@ def iwae(
     given: Mapping[str, Tensor],
     particles: int,
     estimators: Estimators | None = None,
+    gradient: Gradient = "total",
 ) -> Tensor:
     r"""The importance-weighted bound of log p(x), in nats, one value per datapoint.
 
@@ -34,11 +41,22 @@ def iwae(
 
     With one particle it is the ELBO; it rises with K towards log p(x). The weights are per datapoint.
 
-    Args and errors are those of :func:`~ancestral.elbo`; enumerated variables raise ``EstimatorError``.
+    Args and errors are those of :func:`~ancestral.elbo`; enumerated variables raise ``EstimatorError``. The value does
+    not depend on ``gradient``. The signal of the total gradient in q's parameters gets lost in its noise as K grows;
+    that of ``"doubly-reparameterized"``, unbiased as well, does not. ``"sticking-the-landing"`` is biased here for
+    K > 1.
 
-    Source: Burda, Grosse and Salakhutdinov (2016), eq. 8.
+    Source: Burda, Grosse and Salakhutdinov (2016), eq. 8; Rainforth et al. (2018), the lost signal.
     """
-    return expectation(lambda trace: log_weight(p, q, trace), q, given, particles, estimators, reduction="log-mean-exp")
+
+    def cost(trace: Trace) -> Tensor:
+        check_gradient(gradient, p, q, trace)
+        if gradient == "total":
+            return log_weight(p, q, trace)
+        along = score(p, q, trace).log_prob() - along_the_path(trace.log_prob(trace.drawn), trace)
+        return along if gradient == "sticking-the-landing" else doubly_reparameterized(along, trace)
+
+    return expectation(cost, q, given, particles, estimators, reduction="log-mean-exp")
 
 
 def log_weight(p: Callable[[Trace], Any], q: Callable[[Trace], Any], trace: Trace) -> Tensor:

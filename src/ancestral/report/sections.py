@@ -15,15 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Normal
 
 from ancestral.configs.data import HIDDEN
-from ancestral.core import Joint, Trace
+from ancestral.core import Joint
 from ancestral.data import Dataset
 from ancestral.data.dataset import SplitName
-from ancestral.distributions import base_of
 from ancestral.errors import AncestralError
-from ancestral.evaluation import Figure, activity, bounds, latent_grid, nearest_training_rows
+from ancestral.evaluation import Figure, activity, bounds, is_standard_normal, latent_grid, nearest_training_rows
 from ancestral.models import LatentVariableModel
 from ancestral.models.contract import CanReconstruct, CanSample
 from ancestral.models.latent_variable import ACTIVE, divergence_per_unit
@@ -361,11 +359,7 @@ def manifold(run: Run) -> dict[str, Any] | Text:
         return say("manifold_table")
     if len(model.latents()) != 1 or model.latent_shape() != (2,):
         return say("manifold_only_two")
-    with torch.no_grad():
-        trace = Trace((1,))
-        model.p(trace)
-    prior, _ = base_of(trace.sites[model.latents()[0]].distribution)
-    if not isinstance(prior, Normal) or bool((prior.loc != 0).any()) or bool((prior.scale != 1).any()):
+    if not is_standard_normal(next(iter(model.priors().values()))):
         return say("manifold_prior")
     x = latent_grid(model, MANIFOLD)
     return {"about": say("manifold_help"), "picture": picture(mosaic(x, MANIFOLD, side=48), MANIFOLD_BYTES)}

@@ -1,0 +1,276 @@
+"""The steps of the ladder side by side: they agree where several apply, and an interrupted one continues."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ancestral import Joint, LatentVariableModel, bernoulli, bernoulli_bias, linear, normal, standard_normal
+from ancestral.configs import DataConfig
+from ancestral.data.dataset import Dataset, Rows
+from ancestral.data.loading import assemble
+from ancestral.data.raw import Raw
+from ancestral.errors import AncestralError
+from ancestral.evaluation import Figure, evaluate, exact_log_prob, likelihood, unfinished
+from ancestral.evaluation.figures import beside
+
+IMAGES = np.array([[(i >> k) & 1 for k in range(4)] for i in range(16)], dtype=np.uint8)
+
+
+def dataset(repeats: int = 1) -> Dataset:
+    x = np.tile(IMAGES, (repeats, 1))
+    return assemble("small", Raw(Rows(x[:3]), test=Rows(x), levels=2), DataConfig(validation=0))
+
+
+@pytest.fixture
+def continuous() -> LatentVariableModel:
+    """Two real latent variables of which one follows the other, over four bits."""
+    torch.manual_seed(2)
+    p = Joint({"h": standard_normal(1), "z | h": normal(linear(1, 2)), "x | z": bernoulli(linear(1, 4))})
+    q = Joint({"z | x": normal(linear(4, 2)), "h | z": normal(linear(1, 2))})
+    model = LatentVariableModel(p, q)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    return model
+
+
+@pytest.fixture
+def discrete() -> LatentVariableModel:
+    torch.manual_seed(3)
+    p = Joint({"h": bernoulli_bias(3), "x | h": bernoulli(linear(3, 4))})
+    q = Joint({"h | x": bernoulli(linear(4, 3))})
+    model = LatentVariableModel(p, q)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    return model
+
+
+def integrated(model: LatentVariableModel) -> float:
+    """The mean of log p(x) over the images, by integration over a grid of both variables."""
+    assert isinstance(model.p, Joint)
+    h = torch.linspace(-7, 7, 401)
+    prior = torch.distributions.Normal(0.0, 1.0)
+    conditional = model.p.conditionals["z"](h[:, None])
+    noise = torch.linspace(-7, 7, 401)
+    z = conditional.loc + noise * conditional.scale  # [h, noise]
+    log_x = model.p.conditionals["x"](z[..., None, None]).log_prob(torch.from_numpy(IMAGES).float())
+    log_prior = prior.log_prob(h)[:, None] + prior.log_prob(noise)
+    log_p = torch.logsumexp((log_prior[..., None] + log_x).double().flatten(0, 1), 0) + 2 * math.log(14 / 400)
+    assert log_p.exp().sum().item() == pytest.approx(1, abs=1e-4)
+    return log_p.mean().item()
+
+
+def log_probs(figures: list[Figure]) -> dict[str, Figure]:
+    return {figure.estimator.split(" ")[0]: figure for figure in figures if figure.name == "log p(x)"}
+
+
+@torch.no_grad()
+def test_all_steps_for_continuous_variables_agree_with_the_integral(continuous: LatentVariableModel) -> None:
+    figures = evaluate(
+        continuous, dataset(), 3001, likelihood=["hmc", "ais", "iwae"], chains=40, temperatures=60, leapfrog=5
+    )
+    truth = integrated(continuous)
+    found = log_probs(figures)
+    assert list(found) == ["importance-weighted,", "annealed", "density"]
+    assert found["importance-weighted,"].value == pytest.approx(truth, abs=0.02)
+    for way in ("annealed", "density"):
+        figure = found[way]
+        assert figure.monte_carlo_error is not None
+        assert figure.acceptance is not None
+        assert figure.monte_carlo_error < 0.05
+        assert abs(figure.value - truth) < 4 * figure.monte_carlo_error
+        assert 0.4 < figure.acceptance < 0.95
+        assert figure.particles == 40
+    gap = next(figure for figure in figures if figure.name == "gap of ais")
+    assert gap.standard_error is not None
+    assert -3 * gap.standard_error < gap.value < 0.2
+    assert (gap.kind, gap.datapoints, gap.digest) == ("upper bound", 16, "")
+
+
+def test_the_sum_and_the_bound_agree_for_discrete_variables(discrete: LatentVariableModel) -> None:
+    figures = evaluate(discrete, dataset(), 5003, likelihood=("exact", "iwae"))
+    found = log_probs(figures)
+    assert list(found) == ["importance-weighted,", "sum"]
+    figure = found["sum"]
+    assert figure.kind == "exact"
+    exact = exact_log_prob(discrete.p, {"x": torch.from_numpy(IMAGES).float()})
+    assert figure.value == pytest.approx(exact.mean().item(), abs=1e-9)
+    assert figure.standard_error == pytest.approx(exact.std().item() / 4)
+    assert found["importance-weighted,"].value == pytest.approx(figure.value, abs=0.02)
+
+
+def test_what_moves_the_chains_is_said(continuous: LatentVariableModel) -> None:
+    figures = evaluate(
+        continuous, dataset(), likelihood="ais", chains=3, temperatures=1000, leapfrog=2, start="posterior", limit=2
+    )
+    assert [figure.name for figure in figures] == ["log p(x)", "gap of ais"]
+    assert figures[0].estimator == (
+        "annealed importance sampling, 1,000 temperatures, 3 chains from q, 2 leapfrog steps"
+    )
+    assert figures[1].data == "2 draws of the model"
+    assert figures[0].datapoints == 2
+
+
+class Stop(BaseException):
+    """As an interruption from the keyboard."""
+
+
+SETTINGS: dict[str, Any] = {"chains": 160, "temperatures": 3, "leapfrog": 2, "seed": 5}
+
+
+@pytest.mark.parametrize("way", ["ais", "iwae", "exact"])
+@pytest.mark.parametrize("stop_at", [1, 2])
+def test_an_interrupted_evaluation_continues_to_the_same_result(
+    request: pytest.FixtureRequest, way: str, stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = request.getfixturevalue("discrete" if way == "exact" else "continuous")
+    monkeypatch.setattr(unfinished, "EVERY", 0.0)
+    monkeypatch.setattr(likelihood, "ROWS", 5)
+    whole = evaluate(model, dataset(), 7, likelihood=way, **SETTINGS)  # type: ignore[arg-type]
+    seen: list[int] = []
+
+    def stop(done: int, total: int, mean: float) -> None:
+        seen.append(done)
+        if len(seen) == stop_at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        evaluate(model, dataset(), 7, likelihood=way, progress=stop, keep=tmp_path / "e", **SETTINGS)  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == [f"e.{way}.unfinished"]
+    first = seen[-1]
+    again: list[int] = []
+    continued = evaluate(
+        model, dataset(), 7, likelihood=way, progress=lambda done, *_: again.append(done), keep=tmp_path / "e", **SETTINGS,  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert again[0] > first
+    assert again[-1] == 16
+    assert continued == whole
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_kept_of_another_evaluation_or_is_damaged_is_not_continued(
+    continuous: LatentVariableModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unfinished, "EVERY", 0.0)
+    monkeypatch.setattr(likelihood, "ROWS", 5)
+    place = tmp_path / "e.iwae.unfinished"
+
+    def interrupted() -> None:
+        def stop(done: int, total: int, mean: float) -> None:
+            raise Stop
+
+        with pytest.raises(Stop):
+            evaluate(continuous, dataset(), 7, progress=stop, keep=tmp_path / "e")
+        assert place.exists()
+
+    def first_seen(**settings: Any) -> int:
+        seen: list[int] = []
+        evaluate(
+            continuous, dataset(), **{"particles": 7, **settings}, keep=tmp_path / "e",
+            progress=lambda done, *_: seen.append(done),
+        )  # fmt: skip
+        return seen[0]
+
+    interrupted()
+    assert first_seen() == 10
+    for other in ({"particles": 8}, {"seed": 1}, {"limit": 12}, {"split": "train"}):
+        interrupted()
+        assert first_seen(**other) in (3, 5), other
+    interrupted()
+    with torch.no_grad():
+        next(continuous.p.parameters()).add_(1)
+    assert first_seen() == 5
+    interrupted()
+    content = place.read_bytes()
+    for damaged in (b"", content[:-3], content[:40], b"\xff" * 100, content + b"0" * 2**17):
+        place.write_bytes(damaged)
+        assert first_seen() == 5
+
+
+def test_what_was_kept_of_other_rows_than_a_pass_has_is_not_continued(tmp_path: Path) -> None:
+    place = tmp_path / "kept"
+
+    def kept(rows: int, key: str = "a", **changed: torch.Tensor) -> int:
+        file = unfinished.Unfinished(place, key)
+        values = {name: torch.zeros(rows, dtype=torch.float64) for name in ("log_prob", "elbo")} | changed
+        file.write(lambda: values, last=True)
+        return len(unfinished.Unfinished(place, "a").read(("log_prob", "elbo"), {0, 5, 7}).popitem()[1])
+
+    assert kept(5) == 5
+    assert kept(7) == 7
+    assert kept(6) == 0
+    assert kept(5, "b") == 0
+    assert kept(5, elbo=torch.zeros(7, dtype=torch.float64)) == 0
+    assert kept(5, elbo=torch.zeros(5)) == 0
+    assert kept(5, other=torch.zeros(5, dtype=torch.float64)) == 0
+
+
+def test_the_disk_is_written_now_and_then_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(unfinished.time, "monotonic", lambda: now)
+    file = unfinished.Unfinished(tmp_path / "kept", "a")
+    values = {"log_prob": torch.zeros(5, dtype=torch.float64)}
+    now += 4
+    file.write(lambda: values)
+    assert not file.path.exists()  # type: ignore[union-attr]
+    now += 2
+    file.write(lambda: values)
+    assert file.path.exists()  # type: ignore[union-attr]
+    file.remove()
+    now += 4
+    file.write(lambda: values)
+    assert not file.path.exists()  # type: ignore[union-attr]
+
+
+def test_a_place_that_can_not_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AncestralError, match="can't write"):
+        unfinished.Unfinished(tmp_path / "file" / "kept", "a").write(dict, last=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"likelihood": "asi"}, "no likelihood 'asi'.*'ais'"),
+        ({"likelihood": ()}, "likelihood is empty"),
+        ({"likelihood": ("ais", "ais")}, "each of the steps that you want once"),
+        ({"likelihood": "ais", "chains": 0}, "chains is 0"),
+        ({"likelihood": "ais", "temperatures": 0}, "temperatures is 0"),
+        ({"likelihood": "ais", "leapfrog": 0}, "leapfrog is 0"),
+        ({"likelihood": "ais", "start": "prio"}, "no start 'prio'.*'prior'"),
+        ({"likelihood": "exact"}, "'h', a .*Normal, is continuous"),
+    ],
+)
+def test_what_the_ladder_does_not_have_is_an_error(
+    continuous: LatentVariableModel, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(AncestralError, match=words):
+        evaluate(continuous, dataset(), **options)
+
+
+@pytest.mark.parametrize("way", ["ais", "hmc"])
+def test_chains_need_gradients(discrete: LatentVariableModel, way: Any) -> None:
+    with pytest.raises(AncestralError, match="'h', a Bernoulli, is discrete"):
+        evaluate(discrete, dataset(), likelihood=way)
+
+
+def test_figures_of_the_same_rows_computed_in_other_ways_stay_beside_new_ones() -> None:
+    bound = Figure("log p(x)", -3.0, "nats", "lower bound", "importance-weighted, 5 particles", data="d", digest="1")
+    elbo = dataclasses.replace(bound, name="ELBO", estimator="mean over 5 draws from q")
+    annealed = dataclasses.replace(bound, value=-2.0, estimator="annealed importance sampling, 5 temperatures")
+    gap = dataclasses.replace(annealed, name="gap of ais", estimator="upper less", data="16 draws", digest="")
+    longer = dataclasses.replace(annealed, estimator="annealed importance sampling, 50 temperatures")
+    assert beside([], [bound, elbo]) == [bound, elbo]
+    assert beside([bound, elbo], [annealed, gap]) == [bound, elbo, annealed, gap]
+    assert beside([annealed, gap], [bound, elbo]) == [bound, elbo, annealed, gap]
+    assert beside([bound, elbo, annealed, gap], [longer]) == [bound, elbo, gap, longer]
+    for changed in ({"data": "e"}, {"digest": "2"}):
+        other = dataclasses.replace(bound, **changed)  # type: ignore[arg-type]
+        assert beside([other, elbo], [annealed, gap]) == [elbo, annealed, gap]
