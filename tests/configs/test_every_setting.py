@@ -135,6 +135,7 @@ VAE: dict[str, Case] = {
     "kl_warmup": (1.5, {}, weights),
     "validation_particles": (7, {}, losses),
     "free_bits": (2.0, {}, weights),
+    "gradient": ("sticking-the-landing", {}, weights),
     "posterior": ("planar", {}, weights),
     "flows": (3, {"posterior": "radial"}, weights),
     "flow_hidden": (5, {"posterior": "iaf"}, weights),
@@ -220,7 +221,10 @@ HELMHOLTZ: dict[str, Case] = {
     "validation_particles": (7, {}, losses),
 }
 HIERARCHY: dict[str, Case] = {
-    **{name: VAE[name] for name in ("activation", "likelihood", "scale", "mean", "bound", "particles", "beta")},
+    **{
+        name: VAE[name]
+        for name in ("activation", "likelihood", "scale", "mean", "bound", "particles", "beta", "gradient")
+    },
     "layers": ((5, 3), {}, weights),
     "hidden": ((11, 5), {}, weights),
     "normalization": ("batch", {}, weights),

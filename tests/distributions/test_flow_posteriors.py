@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ancestral import AncestralError, Joint, ShapeError, elbo, iwae, linear, standard_normal
+from ancestral import AncestralError, EstimatorError, Joint, ShapeError, elbo, iwae, linear, standard_normal
 from ancestral.distributions import (
     FlowedNormal,
     InverseAutoregressive,
@@ -131,6 +131,14 @@ def test_the_density_of_another_value_is_an_error() -> None:
         with pytest.raises(AncestralError, match=r"known at its own draws alone.*normal posterior"):
             q.log_prob(value)
     assert (kind_of(q), mean_of(q)) == ("reparameterizable", None)
+
+
+@pytest.mark.parametrize("bound", [elbo, iwae])
+def test_a_gradient_that_needs_the_density_as_a_function_is_an_error(bound: Callable[..., Tensor]) -> None:
+    p = Joint({"z": standard_normal(D), "x | z": normal(linear(D, 14))})
+    q = Joint({"z | x": flowed(linear(7, flow_parameters("radial", D, 2)), D, "radial", 2)})
+    with pytest.raises(EstimatorError, match=r"the density of 'z', a flow without a cheap inverse"):
+        bound(p, q, {"x": torch.zeros(BATCH, 7)}, 3, gradient="sticking-the-landing")
 
 
 def test_numbers_that_do_not_fit_are_errors() -> None:

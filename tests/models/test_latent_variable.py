@@ -104,6 +104,25 @@ def test_two_stochastic_layers_are_trained_and_known_by_name(tmp_path: Path) -> 
             ask()
 
 
+@pytest.mark.parametrize("objective", ["elbo", "iwae"])
+@pytest.mark.parametrize("gradient", ["sticking-the-landing", "doubly-reparameterized"])
+def test_the_gradient_passes_the_draws_as_is_asked_at_the_same_loss(objective: Any, gradient: Any) -> None:
+    x, found = rows(), []
+    for chosen in ("total", gradient):
+        model = two_layers(objective=objective, particles=3, gradient=chosen)
+        torch.manual_seed(1)
+        loss = model.loss(Batch(x))["loss"]
+        loss.backward()
+        of_p, of_q = (
+            torch.cat([parameter.grad.flatten() for parameter in part.parameters() if parameter.grad is not None])
+            for part in (model.p, model.q)
+        )
+        found.append((loss.detach(), of_p, of_q))
+    for one, other in zip(found[0][:2], found[1][:2], strict=True):
+        torch.testing.assert_close(one, other)
+    assert not torch.allclose(found[0][2], found[1][2], rtol=0.01)
+
+
 def test_validation_is_the_bound_of_training_or_that_of_so_many_particles() -> None:
     model, chosen, x = two_layers(), two_layers(validation_particles=13), rows()
     torch.manual_seed(1)
@@ -293,6 +312,12 @@ def test_a_model_that_never_samples_the_observed_variable_is_found_at_the_first_
         ({"kl_warmup": -1.0}, "kl_warmup.*0 or more"),
         ({"free_bits": -1.0}, "free_bits.*0 or more"),
         ({"validation_particles": -1}, "validation_particles.*0 or more"),
+        ({"gradient": "doubly"}, "there is no gradient 'doubly'. Did you mean 'doubly-reparameterized'"),
+        (
+            {"gradient": "sticking-the-landing", "analytic_kl": ["h2"]},
+            "gradient=.*leave out the gradient, or analytic_kl",
+        ),
+        ({"gradient": "sticking-the-landing", "objective": "wake-sleep"}, "gradient=.*objective='elbo' or 'iwae'"),
         ({"free_bits": 1.0}, "analytic_kl"),
     ],
 )

@@ -39,3 +39,18 @@ class BoundSettings:
                 f"validation_particles is {self.validation_particles}: give a number of particles, or 0 for the bound "
                 "of training."
             )
+
+
+@dataclass(frozen=True)
+class PathSettings(BoundSettings):
+    """The same for models with reparameterized latent variables alone, whose gradient can pass them in several ways."""
+
+    gradient: Literal["total", "sticking-the-landing", "doubly-reparameterized"] = "total"
+    """How the gradient passes the draws of q: by path and score; without the score (Roeder et al., 2017); or with the
+    score as a second path (Tucker et al., 2019), which does not get lost in noise with many particles (iwae)."""
+
+    def check_bound(self) -> None:
+        super().check_bound()
+        known = ("total", "sticking-the-landing", "doubly-reparameterized")
+        if self.gradient not in known:
+            raise AncestralError(f"there is no gradient {self.gradient!r}. " + nearest(str(self.gradient), known))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ancestral.configs.bound import BoundSettings
+from ancestral.configs.bound import PathSettings
 from ancestral.configs.likelihood import LikelihoodSettings
 from ancestral.configs.training import TrainingConfig
 from ancestral.errors import AncestralError, nearest
 
 
 @dataclass(frozen=True)
-class HierarchySettings(BoundSettings, LikelihoodSettings):
+class HierarchySettings(PathSettings, LikelihoodSettings):
     """Layers of latent variables and the networks between them."""
 
     validates: ClassVar[bool] = True

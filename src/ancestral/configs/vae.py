@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ancestral.configs.bound import BoundSettings
+from ancestral.configs.bound import PathSettings
 from ancestral.configs.likelihood import LikelihoodSettings
 from ancestral.configs.training import TrainingConfig
 from ancestral.errors import AncestralError, nearest
 
 
 @dataclass(frozen=True)
-class VAEConfig(BoundSettings, LikelihoodSettings):
+class VAEConfig(PathSettings, LikelihoodSettings):
     """Variational autoencoder: p(x, z) = p(z) p(x | z), q(z | x) (Kingma and Welling, 2014)."""
 
     validates: ClassVar[bool] = True  # has a loss that means something on held-out rows
@@ -84,6 +84,16 @@ class VAEConfig(BoundSettings, LikelihoodSettings):
             raise AncestralError("flows has no effect with a normal posterior: use --posterior planar, radial or iaf.")
         if self.posterior != "iaf" and self.flow_hidden != VAEConfig.flow_hidden:
             raise AncestralError("flow_hidden has no effect but with --posterior iaf: leave it out.")
+        if self.posterior != "normal" and self.gradient != "total":
+            raise AncestralError(
+                f"gradient is {self.gradient}, which takes the slope of log q in its value, and the density of the "
+                f"{self.posterior} posterior is known at its draws alone: leave it out, or use --posterior normal."
+            )
+        if self.gradient != "total" and self.free_bits:
+            raise AncestralError(
+                f"free_bits needs the divergence in closed form, which gradient {self.gradient} does without: leave "
+                "one of them out."
+            )
         if self.posterior != "normal" and self.free_bits:
             raise AncestralError(
                 f"free_bits needs the divergence of each dimension, which is not known in closed form for the "

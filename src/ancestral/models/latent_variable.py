@@ -23,6 +23,7 @@ from ancestral.objectives import elbo, elbo_terms, iwae
 from ancestral.objectives.elbo import same_batch, score
 from ancestral.objectives.expectation import average
 from ancestral.objectives.iwae import bounds
+from ancestral.objectives.path_gradient import Gradient
 from ancestral.objectives.reweighted_wake_sleep import Phase, reweighted_wake_sleep_terms
 from ancestral.objectives.wake_sleep import wake_sleep
 
@@ -79,6 +80,8 @@ class LatentVariableModel(nn.Module):
         kl_warmup: epochs over which that weight rises from 0 (elbo).
         free_bits: nats per latent dimension that cost nothing (elbo): the divergence of a dimension, averaged over the
             batch, counts only above it. Needs ``analytic_kl``.
+        gradient: how the gradient of a bound passes reparameterized latent variables: see
+            :data:`ancestral.objectives.path_gradient.Gradient`.
         validation_particles: of the importance-weighted bound that :meth:`validation` gives; 0: the objective itself,
             or where that is no bound, ``particles``.
         observed: the variable of p that holds the data.
@@ -106,6 +109,7 @@ class LatentVariableModel(nn.Module):
         beta: float = 1.0,
         kl_warmup: float = 0.0,
         free_bits: float = 0.0,
+        gradient: Gradient = "total",
         validation_particles: int = 0,
         observed: str = "x",
         classes: int = 0,
@@ -121,6 +125,13 @@ class LatentVariableModel(nn.Module):
             raise AncestralError(f"estimators have no effect with {objective=}, whose gradients pass no draw.")
         if objective == "wake-sleep" and particles != 1:
             raise AncestralError(f"particles is {particles}, but wake-sleep has one. Use reweighted-wake-sleep.")
+        if gradient not in get_args(Gradient):
+            raise AncestralError(f"there is no gradient {gradient!r}. " + nearest(str(gradient), get_args(Gradient)))
+        if gradient != "total" and (objective not in ("elbo", "iwae") or analytic_kl):
+            raise AncestralError(
+                f"{gradient=} is about the density of q at its draws, in a bound without divergences in closed form: "
+                "leave out the gradient, or analytic_kl, or use objective='elbo' or 'iwae'."
+            )
         if q_phase != "wake" and objective != "reweighted-wake-sleep":
             raise AncestralError(f"q_phase has no effect with {objective=}: it is for reweighted-wake-sleep.")
         if min(beta, kl_warmup, free_bits, validation_particles) < 0:
@@ -145,7 +156,7 @@ class LatentVariableModel(nn.Module):
         self.estimators = estimators
         if isinstance(estimators, Mapping):  # a module among them has parameters of its own
             self.own_estimators = nn.ModuleDict({n: e for n, e in estimators.items() if isinstance(e, nn.Module)})
-        self.particles, self.q_phase = particles, q_phase
+        self.particles, self.q_phase, self.gradient = particles, q_phase, gradient
         self.analytic_kl = tuple(analytic_kl)
         self.beta, self.kl_warmup, self.free_bits = beta, kl_warmup, free_bits
         self.validation_particles = validation_particles
@@ -233,9 +244,9 @@ class LatentVariableModel(nn.Module):
             }
         estimators = estimators_at(self.estimators, batch.epoch)
         if self.objective == "iwae":
-            return {"loss": -iwae(self.p, self.q, given, self.particles, estimators).mean()}
+            return {"loss": -iwae(self.p, self.q, given, self.particles, estimators, self.gradient).mean()}
         beta = self.beta * (min(1.0, batch.epoch / self.kl_warmup) if self.kl_warmup else 1.0)
-        terms = elbo_terms(self.p, self.q, given, self.particles, estimators, self.analytic_kl, beta)
+        terms = elbo_terms(self.p, self.q, given, self.particles, estimators, self.analytic_kl, beta, self.gradient)
         loss = -terms.elbo.mean()
         if self.free_bits:
             for name in self.analytic_kl:
@@ -285,9 +296,9 @@ class LatentVariableModel(nn.Module):
         elif self.objective == "reweighted-wake-sleep":
             reweighted_wake_sleep_terms(self.p, self.q, given, self.particles, self.q_phase)
         elif self.objective == "iwae":
-            iwae(self.p, self.q, given, self.particles, self.estimators)
+            iwae(self.p, self.q, given, self.particles, self.estimators, self.gradient)
         else:
-            elbo(self.p, self.q, given, self.particles, self.estimators, self.analytic_kl)
+            elbo(self.p, self.q, given, self.particles, self.estimators, self.analytic_kl, gradient=self.gradient)
         with torch.no_grad():
             trace = Trace((1, batch.x.shape[0]), given)
             self.q(trace)

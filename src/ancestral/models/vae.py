@@ -48,13 +48,14 @@ def variational_autoencoder(config: VAEConfig, data: DataDescription) -> LatentV
     Raises:
         AncestralError: convolutions for a table, or a likelihood still ``"auto"``.
     """
-    elbo = config.bound == "elbo"
+    closed = config.bound == "elbo" and config.posterior == "normal" and config.gradient == "total"
     return LatentVariableModel(
         p=Joint({"z": standard_normal(config.latent), "x | z": decoder(config, data)}),
         q=Joint({"z | x": posterior(config, data)}),
         objective=config.bound,
         particles=config.particles,
-        analytic_kl=["z"] if elbo and config.posterior == "normal" else [],
+        analytic_kl=["z"] if closed else [],
+        gradient=config.gradient,
         beta=config.beta,
         kl_warmup=config.kl_warmup,
         validation_particles=config.validation_particles,

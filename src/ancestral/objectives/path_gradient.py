@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ancestral.core import Trace
+from ancestral.distributions import FlowedNormal
 from ancestral.errors import AncestralError, EstimatorError, nearest
 from ancestral.estimators import Reparameterized
 
@@ -39,7 +40,7 @@ def check_gradient(gradient: Gradient, p: Callable[[Trace], Any], q: Callable[[T
 
     Raises:
         AncestralError: there is no such gradient, or p is q.
-        EstimatorError: a latent variable is not reparameterized.
+        EstimatorError: a latent variable is not reparameterized, or its density is known at its draws alone.
     """
     if gradient not in get_args(Gradient):
         raise AncestralError(f"there is no gradient {gradient!r}. " + nearest(str(gradient), get_args(Gradient)))
@@ -56,6 +57,11 @@ def check_gradient(gradient: Gradient, p: Callable[[Trace], Any], q: Callable[[T
                 f"gradient={gradient!r} follows the path of reparameterized draws, but {name!r} is drawn by "
                 f"{type(estimator).__name__}: leave the gradient out, or draw every latent variable by "
                 "Reparameterized()."
+            )
+        if isinstance(trace.sites[name].distribution, FlowedNormal):
+            raise EstimatorError(
+                f"gradient={gradient!r} takes the slope of log q in its value, but the density of {name!r}, a flow "
+                "without a cheap inverse, is no function of it: leave the gradient out, or use a normal posterior."
             )
 
 
