@@ -312,10 +312,10 @@ def test_a_model_that_never_samples_the_observed_variable_is_found_at_the_first_
         ({"kl_warmup": -1.0}, "kl_warmup.*0 or more"),
         ({"free_bits": -1.0}, "free_bits.*0 or more"),
         ({"validation_particles": -1}, "validation_particles.*0 or more"),
-        ({"gradient": "doubly"}, "there is no gradient 'doubly'. Did you mean 'doubly-reparameterized'"),
+        ({"gradient": "doubly"}, "there is no gradient 'doubly'. Known: doubly-reparameterized"),
         (
             {"gradient": "sticking-the-landing", "analytic_kl": ["h2"]},
-            "gradient=.*leave out the gradient, or analytic_kl",
+            "gradient=.*leave out the gradient",
         ),
         ({"gradient": "sticking-the-landing", "objective": "wake-sleep"}, "gradient=.*objective='elbo' or 'iwae'"),
         ({"free_bits": 1.0}, "analytic_kl"),
