@@ -66,10 +66,14 @@ def test_every_verb_works(command: Any, discrete: Path, name: str) -> None:
         "KL(q(z | x) || p(z))" if name in ("categories", "bits") else "KL(q(h1, h2 | x) || p(h1, h2))"
     })  # fmt: skip
     page = Path("report.html").read_text(encoding="utf-8")
-    kind = "Sigmoid belief net" if SIZES[name][0] == "sbn" else "Variational autoencoder with discrete latent variables"
+    kind = {
+        "sbn": "Sigmoid belief net", "helmholtz": "Helmholtz machine",
+        "categorical-vae": "Variational autoencoder with discrete latent variables",
+    }[str(SIZES[name][0])]  # fmt: skip
     assert kind in page
     for variable in ("z",) if name in ("categories", "bits") else ("h1", "h2"):
         assert f"Map of {variable}" in page
+    assert ("What each layer decides" in page) == (name not in ("categories", "bits"))
     for words in (
         "h2, h1 are drawn from p itself, given top alone", "The model is given top and has not seen bottom",
         "only bottom, which it draws, is compared",

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from ancestral import load
+from ancestral.evaluation import likelihood, unfinished
+from ancestral.objectives.iwae import bounds
 
 
 def test_table_and_json_agree(command: Any, runs: Any, tmp_path: Path) -> None:
@@ -82,3 +84,95 @@ def test_the_screen_shows_how_far_it_is_on_a_terminal_only(
     err = command(*words).err
     assert "log p(x) -" in err
     assert "7/7" in err
+
+
+def test_steps_of_the_ladder_stand_beside_one_another_in_the_run_folder(
+    command: Any, runs: Any, tmp_path: Path
+) -> None:
+    run = runs.copy("vae", tmp_path / "run")
+
+    def ways() -> list[tuple[str, str]]:
+        figures = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["figures"]
+        return [(figure["name"], figure["estimator"].split(" ")[0]) for figure in figures]
+
+    chains = ("--chains", 4, "--leapfrog", 2)
+    command("evaluate", run, "--particles", 3, "--limit", 5)
+    alone = ways()
+    ended = command("evaluate", run, "--likelihood", "ais", "--limit", 5, *chains, "--temperatures", 5)
+    assert ended.status == 0
+    assert "log p(x) by annealed importance sampling: ± " in ended.out
+    assert "acceptance 0." in ended.out
+    added = [("log p(x)", "annealed"), ("gap of ais", "upper")]
+    assert sorted(ways()) == sorted([*alone, *added])
+    assert ways()[0] == ("log p(x)", "importance-weighted,")
+    command("evaluate", run, "--likelihood", "hmc", "iwae", "--limit", 5, *chains)
+    assert sorted(ways()) == sorted([*alone, *added, ("log p(x)", "density")])
+    command("evaluate", run, "--likelihood", "hmc", "--limit", 6, *chains)  # other rows
+    assert ways() == [("log p(x)", "density"), ("active units of z", "variance"), ("gap of ais", "upper")]
+    assert command("report", run).status == 0
+    assert not list(run.glob("*.unfinished"))
+
+
+def test_figures_of_other_weights_do_not_stay(command: Any, runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("vae", tmp_path / "run")
+    place = run / "evaluation.json"
+    command("evaluate", run, "--particles", 3, "--limit", 5)
+    place.write_text(place.read_text(encoding="utf-8").replace('"weights_digest": "', '"weights_digest": "0'))
+    words = ("--likelihood", "hmc", "--limit", 5, "--chains", 4)
+    command("evaluate", run, *words)
+    record = json.loads(place.read_text(encoding="utf-8"))
+    assert [figure["name"] for figure in record["figures"]] == ["log p(x)", "active units of z"]
+    place.write_text("{", encoding="utf-8")
+    assert command("evaluate", run, *words).status == 0
+    assert json.loads(place.read_text(encoding="utf-8")) == record
+
+
+def test_an_interrupted_evaluation_is_continued_by_the_same_command(
+    command: Any, runs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.copy("vae", tmp_path / "run")
+    words = ("evaluate", run, "--particles", 3, "--limit", 30)
+    monkeypatch.setattr(unfinished, "EVERY", 0.0)
+    monkeypatch.setattr(likelihood, "ROWS", 10)
+    computed: list[int] = []
+
+    def interrupted(*arguments: Any) -> Any:
+        computed.append(len(computed))
+        if len(computed) == 3:
+            raise KeyboardInterrupt
+        return bounds(*arguments)
+
+    monkeypatch.setattr(likelihood, "importance_weighted", interrupted)
+    assert command(*words).status == 130
+    assert [path.name for path in run.glob("*.unfinished")] == ["evaluation.iwae.unfinished"]
+    assert not (run / "evaluation.json").exists()
+    assert command(*words).status == 0
+    assert len(computed) == 4
+    continued = (run / "evaluation.json").read_text(encoding="utf-8")
+    assert not list(run.glob("*.unfinished"))
+    command(*words)
+    assert (run / "evaluation.json").read_text(encoding="utf-8") == continued
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--likelihood", "ais", "--particles", 3), "--particles has no effect with --likelihood ais: add iwae, or"),
+        (("--chains", 3), "--chains has no effect with --likelihood iwae: add ais or hmc, or leave it out"),
+        (("--likelihood", "hmc", "--temperatures", 3), "--temperatures has no effect with --likelihood hmc"),
+        (("--leapfrog", 3), "--leapfrog has no effect"),
+        (("--start", "prior"), "--start has no effect"),
+        (("--likelihood", "exact"), "can't be summed: the latent variable 'z'"),
+        (("--likelihood", "ais", "--chains", 0), "chains is 0"),
+    ],
+)
+def test_what_the_ladder_can_not_do_is_said(command: Any, runs: Any, words: tuple[Any, ...], said: str) -> None:
+    ended = command("evaluate", runs.vae, *words)
+    assert ended.status == 1
+    assert said in ended.err
+
+
+def test_an_unknown_step_is_answered_with_the_nearest(command: Any, runs: Any) -> None:
+    ended = command("evaluate", runs.vae, "--likelihood", "isa")
+    assert ended.status == 2
+    assert "'isa'" in ended.err

@@ -26,11 +26,13 @@ SMALL: dict[str, Any] = {"likelihood": "bernoulli"}
 
 
 def hierarchy(**settings: Any) -> Any:
+    torch.manual_seed(0)
     config = HierarchicalVAEConfig(**{**SMALL, "layers": (5, 3), "hidden": (11, 7), **settings})
     return moved(hierarchical_variational_autoencoder(config, DataDescription(SHAPE, "binary", 2)))
 
 
 def ladder(**settings: Any) -> Any:
+    torch.manual_seed(0)
     config = LadderVAEConfig(**{**SMALL, "layers": (5, 3, 2), "hidden": (13, 11, 7), **settings})
     return moved(ladder_variational_autoencoder(config, DataDescription(SHAPE, "binary", 2)))
 
@@ -104,12 +106,14 @@ def test_the_product_of_two_gaussians_is_theirs_up_to_a_constant() -> None:
 def test_a_ladder_has_a_divergence_in_closed_form_at_every_layer() -> None:
     model, x = ladder(kl_warmup=0.0), images()
     assert model.analytic_kl == ("z1", "z2", "z3")
-    n = 4001
     torch.manual_seed(1)
-    many = ancestral.elbo(model.p, model.q, {"x": x}, n, analytic_kl=model.analytic_kl)
-    torch.manual_seed(2)
-    sampled = ancestral.elbo(model.p, model.q, {"x": x}, n)
-    torch.testing.assert_close(many, sampled, atol=0.15, rtol=0)
+    closed = torch.stack(
+        [ancestral.elbo(model.p, model.q, {"x": x}, 101, analytic_kl=model.analytic_kl) for _ in range(47)]
+    )
+    sampled = torch.stack([ancestral.elbo(model.p, model.q, {"x": x}, 101) for _ in range(47)])
+    error = ((closed.var(0) + sampled.var(0)) / 47).sqrt()
+    assert bool(((closed.mean(0) - sampled.mean(0)).abs() < 4.5 * error).all())
+    assert error.max() < 1
 
 
 def test_a_ladder_at_a_flat_correction_is_the_model_s_own_prior() -> None:
@@ -171,8 +175,9 @@ def test_they_learn_the_digits_are_kept_and_used(tmp_path: Path, name: str, sett
     torch.manual_seed(0)
     first, second = (model.sample(3, mean=True, given={"z2": z2}) for _ in range(2))
     assert not torch.equal(first, second)
-    page = write_report(tmp_path / "run", particles=3, limit=17)
-    assert "Map of z2" in page.read_text(encoding="utf-8")
+    page = write_report(tmp_path / "run", particles=3, limit=17).read_text(encoding="utf-8")
+    assert "Map of z2" in page
+    assert "Each row has one draw of z2, which stays; z1 and the data are drawn anew" in page
 
 
 @pytest.mark.parametrize("config", [HierarchicalVAEConfig, LadderVAEConfig])

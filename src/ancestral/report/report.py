@@ -27,6 +27,7 @@ from ancestral.report.sections import (
     figures_of,
     generalization,
     latent,
+    layers,
     manifold,
     neighbors,
     reconstructions,
@@ -122,6 +123,7 @@ def _page(
         "reconstructions": (lambda run: reconstructions(run, progress)) if images else columns,
         "latent": latent,
         "manifold": manifold,
+        "layers": layers,
         "neighbors": neighbors,
         "generalization": generalization,
     }

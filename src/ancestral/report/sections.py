@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ancestral.configs.data import HIDDEN
-from ancestral.core import Joint
+from ancestral.core import Joint, run as run_model
 from ancestral.data import Dataset
 from ancestral.data.dataset import SplitName
 from ancestral.errors import AncestralError
@@ -49,6 +49,8 @@ COMPARED, ENOUGH, TAIL = 100, 10, 0.05
 and the part of the training rows below which half of the held-out ones must not lie."""
 MANIFOLD = 15
 """Steps of the grid over a 2-D latent space along each axis."""
+LAYER_ROWS, LAYER_COLUMNS, LAYERS_BYTES = 6, 10, 40_000
+"""Draws of the upper layers, draws below each, and what each picture may take."""
 MAP = 400.0
 """Side of the map, in units of its own."""
 Progress = Callable[[str, int, int], None]
@@ -363,6 +365,36 @@ def manifold(run: Run) -> dict[str, Any] | Text:
         return say("manifold_prior")
     x = latent_grid(model, MANIFOLD)
     return {"about": say("manifold_help"), "picture": picture(mosaic(x, MANIFOLD, side=48), MANIFOLD_BYTES)}
+
+
+def layers(run: Run) -> list[dict[str, Any]] | Text:
+    """What is left open below each latent variable: its draws stay along a row, those of the ones below it do not."""
+    model = run.model
+    if not isinstance(model, LatentVariableModel):
+        return say("latent_game")
+    if not is_image(run.config["description"]["shape"]):
+        return say("manifold_table")
+    names = model.latents()
+    if len(names) < 2 or not isinstance(model.p, Joint):
+        return say("layers_one")
+    held = take(run, LAYER_ROWS)
+    kept = _conditions(model, held, LAYER_ROWS).get("given") or model.condition(LAYER_ROWS)
+    drawn = run_model(model.p, kept, (LAYER_ROWS,)).values
+    pictures = []
+    for i in range(1, len(names)):
+        stay = {name: drawn[name] for name in (*kept, *names[:i])}
+        given = {name: value.repeat_interleave(LAYER_COLUMNS, 0) for name, value in stay.items()}
+        x = _means_or_draws(model, LAYER_ROWS * LAYER_COLUMNS, given)
+        about = say("layers_help", above=", ".join(names[:i]), below=", ".join(names[i:]))
+        pictures.append({"about": about, "picture": picture(mosaic(x, LAYER_COLUMNS, side=48), LAYERS_BYTES)})
+    return pictures
+
+
+def _means_or_draws(model: LatentVariableModel, n: int, given: Mapping[str, Tensor]) -> Tensor:
+    """Means of p(x | z); draws where they are not known in closed form."""
+    with contextlib.suppress(AncestralError):
+        return model.sample(n, mean=True, given=given)
+    return model.sample(n, given=given)
 
 
 def neighbors(run: Run) -> dict[str, Any] | Text:
