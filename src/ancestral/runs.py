@@ -25,7 +25,7 @@ from ancestral.configs import MODELS, DataConfig, DataDescription, ModelConfig, 
 from ancestral.data import Dataset, named_sets
 from ancestral.distributions.support import MAXIMAL_SUPPORT
 from ancestral.errors import AncestralError, memory_ran_out, nearest
-from ancestral.evaluation import Figure, accuracy, active_units, evaluate
+from ancestral.evaluation import Figure, active_units, amortization_gap, classification, evaluate, out_of_distribution
 from ancestral.models import BUILDERS, LatentVariableModel
 from ancestral.models.contract import CanClassify, CanValidate
 from ancestral.networks.processor import multiplies_bfloat16
@@ -40,6 +40,8 @@ OWN = "own"
 """The name in config.toml of a model that is the user's own."""
 MOST_LAYERS = 1000
 """The most layers of a network that config.toml may ask for: each takes memory before its weights are looked for."""
+GAP_ROWS = 100
+"""Rows whose posteriors are optimized one by one, where no number is given."""
 
 Settings = TypeVar("Settings", DataConfig, TrainingConfig, DataDescription, Any)
 
@@ -103,17 +105,51 @@ class Run:
         """The rows of metrics.jsonl."""
         return list(self.folder.metrics())
 
-    def evaluate(self, particles: int = 100, split: str = "test", **options: Any) -> list[Figure]:
-        """Bounds of log p(x), active units, and the accuracy of a classifier on held-out data.
+    def evaluate(
+        self,
+        particles: int = 100,
+        split: str = "test",
+        gaps: bool = False,
+        against: str | Dataset | None = None,
+        **options: Any,
+    ) -> list[Figure]:
+        """Bounds of log p(x), active units, and how good a classifier is on held-out data.
 
-        See :func:`ancestral.evaluation.evaluate`, whose ``limit`` concerns the bounds alone.
+        See :func:`ancestral.evaluation.evaluate`, whose ``limit`` does not concern active units, nor
+        :func:`ancestral.evaluation.classification`.
+
+        Args:
+            gaps: also what the bound loses by the family of q and by its encoder, of 100 rows or of ``limit``: see
+                :func:`ancestral.evaluation.amortization_gap`.
+            against: other data, or their name, that the model should find less likely: see
+                :func:`ancestral.evaluation.out_of_distribution`.
         """
-        figures = evaluate(self.model, self.data, particles, split, **options)
+        figures = []
+        if isinstance(self.model, LatentVariableModel) or not isinstance(self.model, CanClassify):
+            figures = evaluate(self.model, self.data, particles, split, **options)
         if isinstance(self.model, LatentVariableModel):
             figures += active_units(self.model, self.data, split)
+        chosen = {name: options[name] for name in ("limit", "seed") if name in options}
         if isinstance(self.model, CanClassify):
-            figures += accuracy(self.model, self.data, split)
+            figures += classification(self.model, self.data, split, chosen.get("seed", 0))
+        if gaps:
+            rows = chosen.get("limit", 0) or GAP_ROWS
+            figures += amortization_gap(self.model, self.data, rows, split=split, seed=chosen.get("seed", 0))
+        if against is not None:
+            other = against if isinstance(against, Dataset) else self._prepared_alike(against)
+            figures += out_of_distribution(self.model, self.data, other, split, **chosen)
         return figures
+
+    def _prepared_alike(self, name: str) -> Dataset:
+        """Other data, as the run's are prepared."""
+        config = self.data.config
+        return ancestral.data.load(
+            name,
+            DataConfig(
+                binarization=config.binarization, dequantize=config.dequantize, validation=config.validation,
+                test=config.test, split_seed=config.split_seed,
+            ),
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}: {self.config['model']} on {self.config['data']}, {self.which} weights)"
@@ -202,13 +238,13 @@ def fit(
     learns_from_few = not isinstance(model, str) or getattr(model_config, "few_labels", False)
     if dataset.config.labels and not learns_from_few:
         raise AncestralError(
-            f"labels is {dataset.config.labels}, which has no effect: {model} does not learn from labels. Use m2, or "
-            "leave --labels out."
+            f"labels is {dataset.config.labels}, which has no effect: {model} does not learn from labels that are "
+            "few. Use m2, or leave --labels out."
         )
     if data_config.labels_per_batch != DataConfig.labels_per_batch and not learns_from_few:
         raise AncestralError(
             f"labels_per_batch is {data_config.labels_per_batch}, which has no effect: {model} does not learn from "
-            "labels. Use m2, or leave --labels-per-batch out."
+            "labels that are few. Use m2, or leave --labels-per-batch out."
         )
     if model_config is not None:
         asked = dataset.requested if given is not None else data_config

@@ -161,7 +161,7 @@ def test_an_interrupted_evaluation_is_continued_by_the_same_command(
         (("--chains", 3), "--chains has no effect with --likelihood iwae: add ais or hmc, or leave it out"),
         (("--likelihood", "hmc", "--temperatures", 3), "--temperatures has no effect with --likelihood hmc"),
         (("--leapfrog", 3), "--leapfrog has no effect"),
-        (("--start", "prior"), "--start has no effect"),
+        (("--start", "posterior"), "--start has no effect"),
         (("--likelihood", "exact"), "can't be summed: the latent variable 'z'"),
         (("--likelihood", "ais", "--chains", 0), "chains is 0"),
     ],

@@ -31,6 +31,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "helmholtz": {"layers": (3, 2)},
     "hierarchical-vae": {"layers": (3, 2), "hidden": (7, 5)},
     "ladder-vae": {"layers": (3, 2), "hidden": (7, 5), "kl_warmup": 0.0},
+    "bayes-classifier": {"latent": 3, "hidden": (7,), "class_particles": 2},
+    "classifier": {"hidden": (7,)},
 }
 
 
@@ -96,6 +98,12 @@ def everything(run: Run) -> Any:
 
 def checkpointed(run: Run) -> bool:
     return run.watcher.seen  # type: ignore[attr-defined,no-any-return]
+
+
+def probabilities(run: Run) -> bytes:
+    torch.manual_seed(0)
+    values: torch.Tensor = run.model.classify(run.data.rows("test", [0, 1, 2]))  # type: ignore[operator]
+    return values.numpy().tobytes()
 
 
 def files(run: Run) -> set[str]:
@@ -233,6 +241,16 @@ HIERARCHY: dict[str, Case] = {
 }
 OF_MODELS = {"vae": VAE, "gan": GAN, "sbn": SBN, "categorical-vae": CATEGORICAL_VAE, "m2": M2, "helmholtz": HELMHOLTZ}
 OF_MODELS |= {"hierarchical-vae": HIERARCHY, "ladder-vae": {**HIERARCHY, "normalization": ("none", {}, weights)}}
+NETWORK: dict[str, Case] = {name: M2[name] for name in ("network", "hidden", "channels", "activation")}
+OF_MODELS["bayes-classifier"] = {
+    **NETWORK,
+    **{name: VAE[name] for name in ("likelihood", "scale", "mean", "bound", "particles", "kl_warmup")},
+    "latent": (5, {}, weights),
+    "validation_particles": (7, {}, losses),
+    "class_particles": (7, {}, probabilities),
+    "prior_scale": (0.1, {}, weights),
+}
+OF_MODELS["classifier"] = {**NETWORK, "dropout": (0.3, {}, weights)}
 UNMOVED = {"optimizer": "sgd", "learning_rate": 1e-30}  # weights that stay where they are
 TRAINING: dict[str, Case] = {
     "epochs": (5, {}, steps),
@@ -278,7 +296,7 @@ def trained(tmp: Path, model: str, settings: tuple[tuple[str, Any], ...]) -> Run
     out = tmp / f"run-{number}"
     watcher = Watcher(out)
     given = {"epochs": 3, "batch_size": 13, **SMALL[model], **dict(settings)}
-    data = with_classes(tmp) if model == "m2" else grey(tmp)
+    data = with_classes(tmp) if model in ("m2", "bayes-classifier", "classifier") else grey(tmp)
     run = ancestral.train(model, data, out=out, reporter=watcher, **given)
     run.watcher = watcher  # type: ignore[attr-defined]
     return run

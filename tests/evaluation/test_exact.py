@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Binomial, Independent, Normal, Poisson
+from torch.distributions import Binomial, Independent, Normal, OneHotCategorical, Poisson
 
-from ancestral import Joint, Trace, bernoulli, bernoulli_bias, linear, one_hot, standard_normal
+from ancestral import Joint, Trace, bernoulli, bernoulli_bias, linear, standard_normal
 from ancestral.errors import AncestralError, GraphError
 from ancestral.evaluation import exact, exact_log_prob
 
@@ -55,7 +55,7 @@ class Counted(nn.Module):
     def forward(self, trace: Trace) -> None:
         n = trace.sample("n", Binomial(3, torch.tensor(0.3).double()))
         logits = self.table[n.long()] + trace["y"]
-        c = trace.sample("c", torch.distributions.OneHotCategorical(logits=logits))
+        c = trace.sample("c", OneHotCategorical(logits=logits))
         trace.sample("x", Independent(torch.distributions.Bernoulli(logits=c @ self.x), 1))
 
 
@@ -123,8 +123,10 @@ def test_data_that_p_does_not_draw_or_that_lie_outside_are_errors(two_layers: An
 
 def test_a_conditional_of_labels_alone() -> None:
     """p(y, x) with both given is a sum of one term."""
-    p = Joint({"y": one_hot(lambda: torch.zeros(3)), "x | y": lambda y: Independent(Normal(y, 1.0), 1)})
+    p = Joint(
+        {"y": lambda: OneHotCategorical(logits=torch.zeros(3)), "x | y": lambda y: Independent(Normal(y, 1.0), 1)}
+    )
     y = torch.eye(3)
     found = exact_log_prob(p, {"x": torch.zeros(3, 3), "y": y})
-    expected = Normal(0.0, 1.0).log_prob(torch.tensor([1.0, 0, 0])).sum() - torch.tensor(3.0).log()
+    expected = Normal(0.0, 1.0).log_prob(torch.tensor([1.0, 0, 0])).sum() - torch.tensor(3.0).log()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(found, expected.expand(3).double())

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch.distributions import Gamma, Independent, Poisson
+from torch import nn
+from torch.distributions import Gamma, Independent, Normal, Poisson
 
-from ancestral import Joint, standard_normal
+from ancestral import Joint, Trace, standard_normal
 from ancestral.errors import AncestralError
 from ancestral.evaluation import hmc_density
 
@@ -63,8 +64,23 @@ def test_settings_out_of_range_are_errors(linear_gaussian: Any, options: dict[st
 
 def test_five_dimensions_are_too_many(linear_gaussian: Any) -> None:
     p = Joint({"z": standard_normal(5), "x | z": lambda z: Independent(Poisson(z.exp()), 1)})
-    with pytest.raises(AncestralError, match="5 dimensions.*4 at most.*ais"):
+    with pytest.raises(AncestralError, match=r"5 dimensions.*4 at most.*ais"):
         hmc_density(p, {"x": torch.ones(2, 5)})
+
+
+class OneModeEach(nn.Module):
+    """Half of the chains start at 1.5, the others at -1.5."""
+
+    def forward(self, trace: Trace) -> None:
+        chains, rows = trace.shape
+        side = torch.where(torch.arange(chains) < chains // 2, 1.5, -1.5).double()
+        trace.sample("z", Independent(Normal(side[:, None, None].expand(chains, rows, 1), 0.01), 1))
+
+
+def test_halves_of_the_chains_in_different_modes_are_an_error() -> None:
+    p = Joint({"z": standard_normal(1).double(), "x | z": lambda z: Independent(Normal(z.abs(), 0.05), 1)})
+    with pytest.raises(AncestralError, match="different modes"):
+        hmc_density(p, {"x": torch.tensor([[1.5]]).double()}, 8, 3, q=OneModeEach())
 
 
 def test_chains_that_do_not_move_are_an_error(linear_gaussian: Any) -> None:
@@ -73,9 +89,9 @@ def test_chains_that_do_not_move_are_an_error(linear_gaussian: Any) -> None:
     p = Joint(
         {
             "z": m.prior,
-            "x | z": lambda z: Independent(torch.distributions.Normal(z @ m.W.T, 1e-150), 1),
+            "x | z": lambda z: Independent(Normal(z @ m.W.T, 1e-150), 1),
         }
     )
-    start = Joint({"z | x": lambda x: Independent(torch.distributions.Normal(torch.zeros(len(x), 3).double(), 1e-300), 1)})
+    start = Joint({"z | x": lambda x: Independent(Normal(torch.zeros(len(x), 3).double(), 1e-300), 1)})
     with pytest.raises(AncestralError, match="lie in a plane"):
         hmc_density(p, {"x": m.x}, 4, 2, burn_in=2, draws=3, q=start)

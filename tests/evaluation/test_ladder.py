@@ -18,7 +18,7 @@ from ancestral.data.dataset import Dataset, Rows
 from ancestral.data.loading import assemble
 from ancestral.data.raw import Raw
 from ancestral.errors import AncestralError
-from ancestral.evaluation import Figure, evaluate, exact_log_prob, likelihood, unfinished
+from ancestral.evaluation import Figure, ais, evaluate, exact_log_prob, likelihood, unfinished
 from ancestral.evaluation.figures import beside
 
 IMAGES = np.array([[(i >> k) & 1 for k in range(4)] for i in range(16)], dtype=np.uint8)
@@ -33,12 +33,13 @@ def dataset(repeats: int = 1) -> Dataset:
 def continuous() -> LatentVariableModel:
     """Two real latent variables of which one follows the other, over four bits."""
     torch.manual_seed(2)
-    p = Joint({"h": standard_normal(1), "z | h": normal(linear(1, 2)), "x | z": bernoulli(linear(1, 4))})
+    p = Joint({"h": standard_normal(1), "z | h": normal(linear(1, 1), scale=0.7), "x | z": bernoulli(linear(1, 4))})
     q = Joint({"z | x": normal(linear(4, 2)), "h | z": normal(linear(1, 2))})
-    model = LatentVariableModel(p, q)
-    for parameter in model.parameters():
+    for parameter in p.parameters():
         nn.init.normal_(parameter)
-    return model
+    for parameter in q.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return LatentVariableModel(p, q)
 
 
 @pytest.fixture
@@ -57,11 +58,12 @@ def integrated(model: LatentVariableModel) -> float:
     assert isinstance(model.p, Joint)
     h = torch.linspace(-7, 7, 401)
     prior = torch.distributions.Normal(0.0, 1.0)
-    conditional = model.p.conditionals["z"](h[:, None])
+    conditional: Any = model.p.conditionals["z"](h[:, None])
+    decoder: Any = model.p.conditionals["x"]
     noise = torch.linspace(-7, 7, 401)
     z = conditional.loc + noise * conditional.scale  # [h, noise]
-    log_x = model.p.conditionals["x"](z[..., None, None]).log_prob(torch.from_numpy(IMAGES).float())
-    log_prior = prior.log_prob(h)[:, None] + prior.log_prob(noise)
+    log_x = decoder(z[..., None, None]).log_prob(torch.from_numpy(IMAGES).float())
+    log_prior = prior.log_prob(h)[:, None] + prior.log_prob(noise)  # type: ignore[no-untyped-call]
     log_p = torch.logsumexp((log_prior[..., None] + log_x).double().flatten(0, 1), 0) + 2 * math.log(14 / 400)
     assert log_p.exp().sum().item() == pytest.approx(1, abs=1e-4)
     return log_p.mean().item()
@@ -108,12 +110,10 @@ def test_the_sum_and_the_bound_agree_for_discrete_variables(discrete: LatentVari
 
 def test_what_moves_the_chains_is_said(continuous: LatentVariableModel) -> None:
     figures = evaluate(
-        continuous, dataset(), likelihood="ais", chains=3, temperatures=1000, leapfrog=2, start="posterior", limit=2
+        continuous, dataset(), likelihood="ais", chains=3, temperatures=30, leapfrog=2, start="posterior", limit=2
     )
     assert [figure.name for figure in figures] == ["log p(x)", "gap of ais"]
-    assert figures[0].estimator == (
-        "annealed importance sampling, 1,000 temperatures, 3 chains from q, 2 leapfrog steps"
-    )
+    assert figures[0].estimator == ("annealed importance sampling, 30 temperatures, 3 chains from q, 2 leapfrog steps")
     assert figures[1].data == "2 draws of the model"
     assert figures[0].datapoints == 2
 
@@ -122,7 +122,7 @@ class Stop(BaseException):
     """As an interruption from the keyboard."""
 
 
-SETTINGS: dict[str, Any] = {"chains": 160, "temperatures": 3, "leapfrog": 2, "seed": 5}
+SETTINGS: dict[str, Any] = {"chains": 4, "temperatures": 3, "leapfrog": 1, "seed": 5}
 
 
 @pytest.mark.parametrize("way", ["ais", "iwae", "exact"])
@@ -133,6 +133,8 @@ def test_an_interrupted_evaluation_continues_to_the_same_result(
     model = request.getfixturevalue("discrete" if way == "exact" else "continuous")
     monkeypatch.setattr(unfinished, "EVERY", 0.0)
     monkeypatch.setattr(likelihood, "ROWS", 5)
+    monkeypatch.setattr(likelihood, "DRAWS", 3 * SETTINGS["chains"])
+    monkeypatch.setattr(ais, "FEWEST", 5)
     whole = evaluate(model, dataset(), 7, likelihood=way, **SETTINGS)  # type: ignore[arg-type]
     seen: list[int] = []
 
@@ -146,9 +148,11 @@ def test_an_interrupted_evaluation_continues_to_the_same_result(
     assert [path.name for path in tmp_path.iterdir()] == [f"e.{way}.unfinished"]
     first = seen[-1]
     again: list[int] = []
-    continued = evaluate(
-        model, dataset(), 7, likelihood=way, progress=lambda done, *_: again.append(done), keep=tmp_path / "e", **SETTINGS,  # type: ignore[arg-type]
-    )  # fmt: skip
+
+    def watch(done: int, total: int, mean: float) -> None:
+        again.append(done)
+
+    continued = evaluate(model, dataset(), 7, likelihood=way, progress=watch, keep=tmp_path / "e", **SETTINGS)  # type: ignore[arg-type]
     assert again[0] > first
     assert again[-1] == 16
     assert continued == whole
@@ -214,7 +218,7 @@ def test_what_was_kept_of_other_rows_than_a_pass_has_is_not_continued(tmp_path: 
 
 def test_the_disk_is_written_now_and_then_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(unfinished.time, "monotonic", lambda: now)
+    monkeypatch.setattr("time.monotonic", lambda: now)
     file = unfinished.Unfinished(tmp_path / "kept", "a")
     values = {"log_prob": torch.zeros(5, dtype=torch.float64)}
     now += 4
@@ -255,6 +259,14 @@ def test_what_the_ladder_does_not_have_is_an_error(
         evaluate(continuous, dataset(), **options)
 
 
+def test_every_part_of_the_rows_has_draws_of_its_own(
+    continuous: LatentVariableModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(likelihood, "ROWS", 5)
+    same = assemble("same", Raw(Rows(IMAGES[:3]), test=Rows(IMAGES[[3] * 15]), levels=2), DataConfig(validation=0))
+    assert evaluate(continuous, same, 1, limit=5)[0].value != evaluate(continuous, same, 1)[0].value
+
+
 @pytest.mark.parametrize("way", ["ais", "hmc"])
 def test_chains_need_gradients(discrete: LatentVariableModel, way: Any) -> None:
     with pytest.raises(AncestralError, match="'h', a Bernoulli, is discrete"):
@@ -273,4 +285,4 @@ def test_figures_of_the_same_rows_computed_in_other_ways_stay_beside_new_ones() 
     assert beside([bound, elbo, annealed, gap], [longer]) == [bound, elbo, gap, longer]
     for changed in ({"data": "e"}, {"digest": "2"}):
         other = dataclasses.replace(bound, **changed)  # type: ignore[arg-type]
-        assert beside([other, elbo], [annealed, gap]) == [elbo, annealed, gap]
+        assert beside([other, elbo], [annealed, gap]) == [annealed, gap, elbo]

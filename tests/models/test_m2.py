@@ -19,7 +19,7 @@ from ancestral.configs.data import HIDDEN
 from ancestral.configs.estimation import EstimatorName
 from ancestral.data.splitting import labeled, stream
 from ancestral.errors import AncestralError
-from ancestral.evaluation import accuracy
+from ancestral.evaluation import classification
 from ancestral.models import Batch, SemiSupervised, semi_supervised_vae
 from ancestral.models.m2 import Joined
 from ancestral.report.sections import latent
@@ -444,13 +444,13 @@ def test_the_accuracy_is_that_of_a_count_by_hand(tmp_path: Path) -> None:
         x = run.data.rows(split, np.arange(len(part)))  # type: ignore[arg-type]
         known = part.y != HIDDEN
         right = (run.model.classify(x).argmax(-1).numpy() == part.y)[known]  # type: ignore[operator]
-        (figure,) = accuracy(run.model, run.data, split)
+        figure = classification(run.model, run.data, split)[0]
         assert figure.datapoints == len(right) == count
         assert figure.value == pytest.approx(100 * right.mean())
         error = 100 * right.std() / math.sqrt(count)
         assert figure.standard_error == pytest.approx(error)
     with pytest.raises(AncestralError, match=r"can't classify.*m2"):
-        accuracy(nn.Linear(2, 3), run.data)
+        classification(nn.Linear(2, 3), run.data)
 
 
 def test_labels_are_hidden_from_a_model_that_learns_with_few_alone(tmp_path: Path) -> None:
@@ -490,7 +490,7 @@ def test_rows_without_a_label_are_learned_from_and_figures_are_of_those_with_one
     assert f"labels: known of {known} of the {len(run.data.train)} training rows" in said.lines
     assert run.config["description"]["classes"] == CLASSES
     assert run.config["description"]["labeled"] == run.model.labeled == pytest.approx(0.2, abs=0.05)
-    (figure,) = accuracy(run.model, run.data, "validation")
+    figure = classification(run.model, run.data, "validation")[0]
     assert figure.datapoints == np.count_nonzero(run.data.validation.y != HIDDEN) < 200
     validations = [row["validation accuracy"] for row in run.metrics if "validation accuracy" in row]
     assert 100 * validations[-1] == pytest.approx(figure.value)

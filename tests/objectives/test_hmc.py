@@ -101,12 +101,27 @@ def test_as_many_chains_go_from_one_place_to_another_as_back() -> None:
     before = state_at(NORMAL.log_prob, NORMAL.sample(torch.Size((n, 1))))
     after, _ = transition(NORMAL.log_prob, before, step(0.6, 1), 2)
     a, b = before.position[:, 0], after.position[:, 0]
-    odd = (a[:, 0] ** 3 * b[:, 1] - b[:, 0] ** 3 * a[:, 1]) + torch.tanh(a[:, 2]) * b[:, 0] - torch.tanh(b[:, 2]) * a[:, 0]
+    odd = (
+        (a[:, 0] ** 3 * b[:, 1] - b[:, 0] ** 3 * a[:, 1])
+        + torch.tanh(a[:, 2]) * b[:, 0]
+        - torch.tanh(b[:, 2]) * a[:, 0]
+    )
     assert abs(odd.mean().item()) < 4 * odd.std().item() / math.sqrt(n)
     there = ((a[:, 0] < 1) & (b[:, 0] > 2)).sum().item()
     back = ((b[:, 0] < 1) & (a[:, 0] > 2)).sum().item()
     assert there > 100
     assert abs(there - back) < 4 * math.sqrt(there + back)
+
+
+def test_a_chain_that_stays_keeps_the_density_and_the_gradient_of_where_it_is() -> None:
+    torch.manual_seed(8)
+    before = state_at(quartic, torch.randn(53, 7, 3, dtype=torch.float64))
+    after, acceptance = transition(quartic, before, step(0.8, 7), 5)
+    stayed = (after.position == before.position).all(-1)
+    assert 20 < stayed.sum() < 351
+    assert ((acceptance == 1) <= ~stayed).all()
+    for found, expected in zip(after, state_at(quartic, after.position), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
 
 def test_each_datapoint_finds_a_step_size_of_its_own() -> None:

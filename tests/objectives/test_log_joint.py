@@ -102,7 +102,7 @@ def test_torchs_checks_of_arguments_are_off_within_and_on_again_after() -> None:
 
 def test_what_has_no_gradient_is_an_error() -> None:
     p = Joint({"h": bernoulli_bias(3), "x | h": bernoulli(linear(3, 5))})
-    with pytest.raises(AncestralError, match="'h', a Bernoulli, is discrete.*exact"):
+    with pytest.raises(AncestralError, match=r"'h', a Bernoulli, is discrete.*exact"):
         LogJoint(p, {"x": torch.zeros(2, 5)})
 
 

@@ -16,6 +16,8 @@ from ancestral.errors import AncestralError
 class Evaluate(RunArguments):
     """log p(x) on held-out data: the importance-weighted bound, the ELBO and its parts, and other estimates beside.
 
+    Of a model that classifies, also how often it is right, and how far its probabilities can be believed.
+
     Interrupted, the same command continues. Figures that evaluation.json has of the same weights and rows, computed in
     other ways, stay beside the new ones.
     """
@@ -32,18 +34,23 @@ class Evaluate(RunArguments):
     """Distributions on the way to the posterior (ais), by default 1,000: the more, the closer to log p(x)."""
     leapfrog: int | None = None
     """Leapfrog steps of a transition (ais, hmc), by default 10."""
-    start: Literal["prior", "posterior"] | None = None
-    """Where chains start (ais, hmc): at the prior p(z), the default, or at q(z | x), sooner there but blind to what q
-    leaves out."""
+    start: Literal["prior", "posterior"] = "prior"
+    """Where chains start (ais, hmc): at the prior p(z), or at q(z | x), sooner there but blind to what q leaves out."""
     split: Literal["train", "validation", "test"] = "test"
     """Which rows."""
     limit: int = 0
     """Evaluate only the first so many rows; 0 takes all."""
+    gaps: bool = False
+    """Also how much of the bound is lost by the family of q(z | x), and by its encoder: the posteriors of the first 100
+    rows, or of --limit of them, are optimized one by one."""
+    against: str | None = None
+    """Other data, by name or path, that are no such data: how well -log p(x), or how unsure a classifier is, tells them
+    apart."""
     json: Out = None
     """Where the figures go besides the screen. By default evaluation.json in the run folder."""
 
     def options(self) -> dict[str, Any]:
-        """The settings that were given.
+        """The settings of the steps of the ladder that are not the usual ones.
 
         Raises:
             AncestralError: one can have no effect.
@@ -55,7 +62,7 @@ class Evaluate(RunArguments):
             "leapfrog": ("ais", "hmc"),
             "start": ("ais", "hmc"),
         }
-        given = {name: getattr(self, name) for name in users if getattr(self, name) is not None}
+        given = {name: getattr(self, name) for name in users if getattr(self, name) != getattr(Evaluate, name)}
         for name in given:
             if not set(users[name]) & set(self.likelihood):
                 raise AncestralError(
@@ -78,9 +85,20 @@ def main(words: Sequence[str]) -> int:
 
     from ancestral.cli.arguments import description
     from ancestral.evaluation.figures import beside
+    from ancestral.models import LatentVariableModel
+    from ancestral.models.contract import CanClassify, CanReconstruct
     from ancestral.report.story import read_figures
     from ancestral.training.folder import write_atomically
 
+    if isinstance(run.model, CanClassify) and not isinstance(run.model, LatentVariableModel):
+        of_density = {"likelihood": arguments.likelihood != Evaluate.likelihood, **options, "gaps": arguments.gaps}
+        of_density["limit"] = arguments.limit and arguments.against is None
+        for name, asked in of_density.items():
+            if asked:
+                raise AncestralError(
+                    f"--{name} has no effect: a {type(run.model).__name__} has no density of x, and the figures of its "
+                    "classes are of all rows. Leave it out."
+                )
     with progress_bar() as show:
         figures = run.evaluate(
             split=arguments.split,
@@ -89,6 +107,8 @@ def main(words: Sequence[str]) -> int:
             likelihood=arguments.likelihood,
             progress=lambda done, total, mean: show(f"log p(x) {mean:.2f}", done, total),
             keep=path.with_suffix(""),
+            gaps=arguments.gaps,
+            against=arguments.against,
             **options,
         )
     if not arguments.json:
@@ -103,7 +123,7 @@ def main(words: Sequence[str]) -> int:
                 f"seed, acceptance {figure.acceptance:.2f}"
             )
     first = figures[0]
-    print(f"\nlikelihood {first.likelihood}; data {first.data}")
+    print(f"\n{f'likelihood {first.likelihood}; ' if first.likelihood else ''}data {first.data}")
     print(f"sha256 {first.digest}, {run.which} weights, seed {first.seed}")
     record = {
         "run": str(run.path),
@@ -117,7 +137,8 @@ def main(words: Sequence[str]) -> int:
     except OSError as error:
         raise AncestralError(f"can't write {path}: {error.strerror}.") from None
     print(f"as JSON:  {path}")
-    print(f"next:  ancestral reconstruct {run.path}" + (f" --model {arguments.model}" if arguments.model else ""))
+    verb = "reconstruct" if isinstance(run.model, CanReconstruct) else "report"
+    print(f"next:  ancestral {verb} {run.path}" + (f" --model {arguments.model}" if arguments.model else ""))
     return 0
 
 

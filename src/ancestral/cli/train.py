@@ -85,6 +85,7 @@ def report(run: Any, own: str | None) -> int:
     import json
 
     from ancestral.models import LatentVariableModel
+    from ancestral.models.contract import CanClassify, CanSample
 
     state = json.loads((run.folder.checkpoint("last") / "state.json").read_text(encoding="utf-8"))
     extra = f" --model {own}" if own else ""
@@ -94,7 +95,13 @@ def report(run: Any, own: str | None) -> int:
     pictures = sorted(run.folder.samples.glob("*.png"))
     if pictures:
         print(f"pictures:  {run.folder.samples}/  (the last: {pictures[-1].name})")
-    print(f"next:      ancestral sample {run.path}{extra} -n 64 --out samples{'.png' if pictures else '.csv'}")
+    following = []
+    if isinstance(run.model, CanSample):
+        following.append(f"sample {run.path}{extra} -n 64 --out samples{'.png' if pictures else '.csv'}")
     if isinstance(run.model, LatentVariableModel):
-        print(f"           ancestral evaluate {run.path}{extra} --particles 100")
+        following.append(f"evaluate {run.path}{extra} --particles 100")
+    elif isinstance(run.model, CanClassify):
+        following.append(f"evaluate {run.path}{extra}")
+    for i, words in enumerate(following):
+        print(f"{'' if i else 'next:':10} ancestral {words}")
     return 0

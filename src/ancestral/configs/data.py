@@ -111,3 +111,19 @@ class DataDescription:
                 f"offset and scale of the data are {len(self.offset)} and {len(self.scale)} numbers, but must be one "
                 f"for each of the {self.shape[0]} columns."
             )
+
+
+def check_labels(raw: DataDescription, model: str) -> None:
+    """Raise unless the data have labels from which a model of that name can learn.
+
+    Raises:
+        AncestralError: there are none, of one class alone, or none in the training rows.
+    """
+    if raw.classes < 2:
+        seen = "all have one label, if any (-1 says that none is known)" if raw.classes else "have none"
+        raise AncestralError(f"{model} learns from labels, of two classes or more, but these data {seen}. Use vae.")
+    if not raw.labeled:
+        raise AncestralError(
+            f"{model} learns from labels, but none of the training rows has one, only rows that are held out. Use "
+            "another --split-seed, hold out fewer rows with --validation or --test, or use vae."
+        )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
-from ancestral.configs.data import DataConfig, DataDescription
+from ancestral.configs.data import DataConfig, DataDescription, check_labels
 from ancestral.configs.estimation import EstimatorName, EstimatorSettings
 from ancestral.configs.likelihood import LikelihoodSettings
+from ancestral.configs.network import NetworkSettings
 from ancestral.configs.training import TrainingConfig
-from ancestral.errors import AncestralError, nearest
+from ancestral.errors import AncestralError
 
 
 @dataclass(frozen=True)
-class M2Config(EstimatorSettings, LikelihoodSettings):
+class M2Config(NetworkSettings, EstimatorSettings, LikelihoodSettings):
     """Semi-supervised variational autoencoder: p(x, y, z) = p(y) p(z) p(x | y, z) (Kingma et al., 2014, model M2)."""
 
     validates: ClassVar[bool] = True  # has a loss that means something on held-out rows
@@ -27,38 +28,22 @@ class M2Config(EstimatorSettings, LikelihoodSettings):
     alpha: float = 0.1
     """Weight of -log q(y | x) of a row with a label, where the bound of all rows has weight 1 (Kingma et al., 2014, eq.
     9, divided by the number of rows)."""
-    network: Literal["mlp", "conv"] = "mlp"
-    """Multilayer perceptrons, or convolutions (images only)."""
     hidden: tuple[int, ...] = (500,)
     """Units of the hidden layers of q(y | x) and q(z | x, y), after convolutions if there are any, and in reverse of
     p(x | y, z). The label enters at the last of them, and at the first of p(x | y, z)."""
-    channels: tuple[int, ...] = (16, 32, 64)
-    """Channels of each convolution of q, and of p(x | y, z) in reverse (conv)."""
-    activation: Literal["tanh", "relu", "leaky-relu", "softplus", "silu"] = "relu"
-    """Between the layers."""
     dropout: float = 0.0
     """Part of the last hidden units of q(y | x) dropped in training: of few labels, a classifier is soon too sure."""
 
     def __post_init__(self) -> None:
         self.check_estimator("elbo", classes=0)
         self.check_likelihood()
-        sizes = {"latent": (self.latent,), "hidden": self.hidden, "channels": self.channels}
-        for name, values in sizes.items():
-            if not values or any(v < 1 for v in values):
-                raise AncestralError(f"{name} is {getattr(self, name)}, but sizes are 1 or more.")
+        self.check_network()
+        if self.latent < 1:
+            raise AncestralError(f"latent is {self.latent}, but sizes are 1 or more.")
         if not 0 <= self.alpha < float("inf"):
             raise AncestralError(f"alpha is {self.alpha}, but it must be 0 or more.")
         if not 0 <= self.dropout < 1:
             raise AncestralError(f"dropout is {self.dropout}, but it must be at least 0 and below 1.")
-        for field, options in (
-            ("network", ("mlp", "conv")),
-            ("activation", ("tanh", "relu", "leaky-relu", "softplus", "silu")),
-        ):
-            if getattr(self, field) not in options:
-                value = str(getattr(self, field))
-                raise AncestralError(f"there is no {field} {value!r}. " + nearest(value, options))
-        if self.network == "mlp" and self.channels != M2Config.channels:
-            raise AncestralError("channels has no effect with mlp networks: use --network conv, or --hidden.")
 
     def resolve(self, data: DataConfig, raw: DataDescription, usual_binarization: str) -> tuple[Self, DataConfig]:
         """Choose the likelihood and the preparation of the data: see :meth:`LikelihoodSettings.resolve`.
@@ -66,14 +51,7 @@ class M2Config(EstimatorSettings, LikelihoodSettings):
         Raises:
             AncestralError: they contradict each other, or there are no labels, of two classes at least.
         """
-        if raw.classes < 2:
-            seen = "all have one label, if any (-1 says that none is known)" if raw.classes else "have none"
-            raise AncestralError(f"m2 learns from labels, of two classes or more, but these data {seen}. Use vae.")
-        if not raw.labeled:
-            raise AncestralError(
-                "m2 learns from labels, but none of the training rows has one, only rows that are held out. Use "
-                "another --split-seed, hold out fewer rows with --validation or --test, or use vae."
-            )
+        check_labels(raw, "m2")
         return super().resolve(data, raw, usual_binarization)
 
 

@@ -60,9 +60,9 @@ def exact_log_prob(p: Callable[[Trace], Any], given: Mapping[str, Tensor], most:
     sizes = [len(values) for values in supports.values()]
     count = math.prod(sizes)
     if count > most:
-        values = ", ".join(f"{name!r} has {size:,}" for name, size in zip(supports, sizes, strict=True))
+        listed = ", ".join(f"{name!r} has {size:,}" for name, size in zip(supports, sizes, strict=True))
         raise AncestralError(
-            f"log p(x) can't be summed: the latent variables have {count:,} values together ({values}), more than "
+            f"log p(x) can't be summed: the latent variables have {count:,} values together ({listed}), more than "
             f"{most:,}. Use iwae instead of exact."
         )
     device = next(iter(given.values())).device

@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from ancestral import __version__
 from ancestral.core import Joint, Trace
 from ancestral.data import Dataset
 from ancestral.distributions import bits_per_dimension
@@ -155,7 +154,7 @@ def evaluate(
         model.eval()
         with torch.random.fork_rng():
             names = _names(model, next(_given(model, data, split, 1)))
-            identity = [__version__, _digest(model), digest, str(data.config), split, total, seed] if keep else []
+            identity = [_digest(model), digest, str(data.config), split, total, seed] if keep else []
             files = {
                 name: Unfinished(
                     Path(f"{os.fspath(keep)}.{name}.unfinished") if keep else None,
@@ -213,7 +212,7 @@ def evaluate(
                 "gap of ais", gap.gap.mean().item(), "nats", "upper bound", words, _error(gap.gap), n, chains,
                 f"{n} draws of the model", seed=seed, likelihood=model.likelihood(), acceptance=acceptance,
             ))  # fmt: skip
-        if method != "iwae":
+        if "elbo" not in values:
             continue
         if names.data_alone and description.levels:
             bits = bits_per_dimension(values["log_prob"], dimensions, levels)
@@ -221,8 +220,8 @@ def evaluate(
         average = f"mean over {particles} draws from q"
         figures.append(figure("ELBO", values["elbo"], step, estimator=average))
         if model.q is not model.p:  # what is drawn from p itself does not diverge from it: the bound is its first part
-            for name, part in ((names.log_likelihood, "log_likelihood"), (names.kl, "kl")):
-                figures.append(figure(name, values[part], step, "part of a bound", average))
+            for words, part in ((names.log_likelihood, "log_likelihood"), (names.kl, "kl")):
+                figures.append(figure(words, values[part], step, "part of a bound", average))
     return figures
 
 
@@ -248,8 +247,10 @@ def _step(
     def hmc(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return vars(hmc_density(model.p, given, chains, leapfrog, q=q))
 
-    if name == "exact":
-        return _Step("exact", "sum over all values of the latent variables", ROWS, ("log_prob",), exact)
+    hidden = bool(model.latents())
+    if name == "exact" or (name == "iwae" and not hidden):
+        words = "sum over all values of the latent variables" if hidden else "density without latent variables"
+        return _Step("exact", words, ROWS, ("log_prob",), exact)
     if name == "ais":
         words = f"annealed importance sampling, {temperatures:,} temperatures, {moving}"
         return _Step("lower bound", words, at_once, sampled, ais, chains)

@@ -27,6 +27,8 @@ class Batch:
     """Labels, int64 ``[batch]``, where the data have them."""
     epoch: float = 0.0
     """Passes over the training data so far, for weights that change in time."""
+    rows: int = 0
+    """Training rows in all, for what counts once for all of them, such as a prior over parameters."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,18 @@ class CanReconstruct(Protocol):
 
 @runtime_checkable
 class CanClassify(Protocol):
-    """q(y | x), the probability of each class, ``[batch, classes]``."""
+    """Says how probable each class is."""
 
-    def classify(self, x: Tensor) -> Tensor: ...
+    classifier: str
+    """What :meth:`classify` gives, in words: p(y | x), or an approximation of it."""
+
+    def classify(self, x: Tensor) -> Tensor:
+        """The probability of each class, ``[batch, classes]``."""
+        ...
+
+    def log_classify(self, x: Tensor) -> Tensor:
+        """The logarithm of it, in nats, which is finite where the probability is too small for a number."""
+        ...
 
 
 CAPABILITIES: dict[str, type] = {

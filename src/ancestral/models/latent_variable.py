@@ -368,6 +368,8 @@ class LatentVariableModel(nn.Module):
         """One run of q, which need not read every given value."""
         trace = Trace((x.shape[0],), self.given(x, y), estimators)
         self.q(trace)
+        if not trace.drawn:
+            raise AncestralError(f"{self.p} has no latent variable: there is nothing that data could be encoded in.")
         return trace
 
     @torch.no_grad()

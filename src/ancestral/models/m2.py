@@ -33,8 +33,9 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributions import OneHotCategorical
 
-from ancestral.configs import DataDescription, M2Config
+from ancestral.configs import DataDescription, M2Config, NetworkSettings
 from ancestral.configs.data import HIDDEN
 from ancestral.core import Estimator, Joint, Trace
 from ancestral.distributions import normal, one_hot, one_hot_bias, standard_normal
@@ -61,6 +62,8 @@ class SemiSupervised(LatentVariableModel):
         labeled: the part of the training rows whose label is known, N_l / N, whatever the part of a batch.
         particles: draws of the latent variables per datapoint.
     """
+
+    classifier = "q(y | x)"
 
     def __init__(
         self,
@@ -136,11 +139,18 @@ class SemiSupervised(LatentVariableModel):
             self._check_labels(batch.y[known])
 
     @torch.no_grad()
-    def classify(self, x: Tensor) -> Tensor:
-        """q(y | x), the probability of each class, ``[batch, classes]``."""
+    def log_classify(self, x: Tensor) -> Tensor:
+        """log q(y | x) of each class, in nats, ``[batch, classes]``."""
         trace = Trace((x.shape[0],), {"x": x})
         self.q(trace)
-        return trace.sites["y"].distribution.mean
+        distribution = trace.sites["y"].distribution
+        assert isinstance(distribution, OneHotCategorical)
+        logits: Tensor = distribution.logits
+        return logits
+
+    def classify(self, x: Tensor) -> Tensor:
+        """q(y | x), the probability of each class, ``[batch, classes]``."""
+        return self.log_classify(x).exp()
 
 
 def semi_supervised_vae(config: M2Config, data: DataDescription) -> SemiSupervised:
@@ -152,7 +162,7 @@ def semi_supervised_vae(config: M2Config, data: DataDescription) -> SemiSupervis
     classes, width, named = data.classes, config.hidden[-1], config.activation
 
     def decoder(shape: tuple[int, ...]) -> nn.Module:
-        return Joined([linear(classes, width), linear(config.latent, width)], named, _to_data(config, data, shape))
+        return Joined([linear(classes, width), linear(config.latent, width)], named, to_data(config, data, shape))
 
     p = Joint(
         {
@@ -166,9 +176,9 @@ def semi_supervised_vae(config: M2Config, data: DataDescription) -> SemiSupervis
         classifier = nn.Sequential(nn.Dropout(config.dropout), classifier)
     q = Joint(
         {
-            "y | x": one_hot(Joined([_from_data(config, data)], named, classifier)),
+            "y | x": one_hot(Joined([from_data(config, data)], named, classifier)),
             "z | x, y": normal(
-                Joined([_from_data(config, data), linear(classes, width)], named, linear(width, 2 * config.latent))
+                Joined([from_data(config, data), linear(classes, width)], named, linear(width, 2 * config.latent))
             ),
         }
     )
@@ -202,7 +212,7 @@ def _once(value: Tensor) -> Tensor:
     return value[tuple(slice(None if stride else 1) for stride in strides)] if 0 in strides else value
 
 
-def _from_data(config: M2Config, data: DataDescription) -> nn.Module:
+def from_data(config: NetworkSettings, data: DataDescription) -> nn.Module:
     """From x to the last hidden layer, before its activation."""
     if config.network == "mlp":
         return mlp(data.shape, *config.hidden, activation=config.activation)
@@ -212,8 +222,8 @@ def _from_data(config: M2Config, data: DataDescription) -> nn.Module:
     return nn.Sequential(first, activation(config.activation), mlp(*config.hidden, activation=config.activation))
 
 
-def _to_data(config: M2Config, data: DataDescription, shape: tuple[int, ...]) -> nn.Module:
-    """From the first hidden layer, after its activation, to the parameters of p(x | y, z)."""
+def to_data(config: NetworkSettings, data: DataDescription, shape: tuple[int, ...]) -> nn.Module:
+    """From the first hidden layer, after its activation, to the parameters of x."""
     sizes = tuple(reversed(config.hidden))
     if config.network == "mlp":
         return mlp(*sizes, shape, activation=config.activation)

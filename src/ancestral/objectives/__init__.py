@@ -6,6 +6,7 @@ from ancestral.objectives.expectation import expectation
 from ancestral.objectives.iwae import iwae, log_weight
 from ancestral.objectives.log_likelihood import log_likelihood
 from ancestral.objectives.maximum_a_posteriori import log_prior, maximum_a_posteriori
+from ancestral.objectives.monte_carlo_em import Chains, monte_carlo_em, posterior_draws
 from ancestral.objectives.reweighted_wake_sleep import (
     ReweightedWakeSleepTerms,
     reweighted_wake_sleep,
@@ -15,6 +16,7 @@ from ancestral.objectives.variational_bayes import NormalWeights, variational_ba
 from ancestral.objectives.wake_sleep import wake_sleep
 
 __all__ = [
+    "Chains",
     "ElboTerms",
     "NormalWeights",
     "ReweightedWakeSleepTerms",
@@ -28,6 +30,8 @@ __all__ = [
     "log_prior",
     "log_weight",
     "maximum_a_posteriori",
+    "monte_carlo_em",
+    "posterior_draws",
     "reweighted_wake_sleep",
     "reweighted_wake_sleep_terms",
     "variational_bayes",

@@ -141,7 +141,7 @@ class _At:
         if transform is None:
             return part
         value: Tensor = transform(part)
-        log_det = transform.log_abs_det_jacobian(part, value)
+        log_det = transform.log_abs_det_jacobian(part, value)  # type: ignore[no-untyped-call]
         self.log_det = self.log_det + log_det.reshape(*trace.shape, -1).sum(-1)
         return value
 
@@ -158,12 +158,13 @@ def _transform(name: str, distribution: Distribution) -> Transform | None:
     if inner is None or inner is constraints.real:
         return None
     try:
-        return biject_to(support)
+        transform: Transform = biject_to(support)
     except NotImplementedError:
         raise AncestralError(
             f"no map is known from real numbers to the support of the latent variable {name!r}, a "
             f"{type(base_of(distribution)[0]).__name__}. Use iwae, or another prior."
         ) from None
+    return transform
 
 
 def _to_reals(site: Site) -> Tensor:
@@ -182,7 +183,7 @@ def evaluated(model: Callable[[Trace], Any]) -> Iterator[None]:
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
     learned = [parameter for parameter in parameters if parameter.requires_grad and parameter.is_leaf]
     checks = Distribution._validate_args
-    Distribution.set_default_validate_args(False)  # type: ignore[no-untyped-call]
+    Distribution.set_default_validate_args(False)
     try:
         for parameter in learned:
             parameter.requires_grad_(False)
@@ -190,4 +191,4 @@ def evaluated(model: Callable[[Trace], Any]) -> Iterator[None]:
     finally:
         for parameter in learned:
             parameter.requires_grad_()
-        Distribution.set_default_validate_args(checks)  # type: ignore[no-untyped-call]
+        Distribution.set_default_validate_args(checks)

@@ -23,7 +23,7 @@ from ancestral.data.dataset import SplitName
 from ancestral.errors import AncestralError
 from ancestral.evaluation import Figure, activity, bounds, is_standard_normal, latent_grid, nearest_training_rows
 from ancestral.models import LatentVariableModel
-from ancestral.models.contract import CanReconstruct, CanSample
+from ancestral.models.contract import CanClassify, CanReconstruct, CanSample
 from ancestral.models.latent_variable import ACTIVE, divergence_per_unit
 from ancestral.objectives.iwae import Bounds
 from ancestral.report.charts import ticks
@@ -100,7 +100,7 @@ def figures_of(
     run = load_run()
     if run is None:
         return say("no_weights")
-    if not isinstance(run.model, LatentVariableModel):
+    if not isinstance(run.model, LatentVariableModel | CanClassify):
         return say("no_figures")
     started = time.monotonic()
     figures = evaluation.make(run, progress)

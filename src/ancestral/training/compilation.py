@@ -63,9 +63,9 @@ def compiled(player: Player, device: str) -> Gradients:
     kind = device.split(":")[0]
     parameters = [parameter for parameter in player.parameters if parameter.requires_grad]
 
-    def program(x: Tensor, y: Tensor | None, epoch: Tensor, half: bool) -> tuple[Scalars, list[Tensor | None]]:
+    def program(x: Tensor, y: Tensor | None, epoch: Tensor, rows: int, half: bool) -> tuple[Scalars, list[Tensor | None]]:
         with torch.autocast(kind, torch.bfloat16, enabled=half):
-            scalars = player.loss(Batch(x, y, epoch.item()))
+            scalars = player.loss(Batch(x, y, epoch.item(), rows))
         gradients = torch.autograd.grad(scalars["loss"], parameters, allow_unused=True)
         return (
             {name: value.detach() for name, value in scalars.items()},
@@ -82,7 +82,7 @@ def compiled(player: Player, device: str) -> Gradients:
         epoch = torch.tensor(batch.epoch, dtype=torch.float64)
         try:
             scalars: Scalars
-            scalars, found = run(batch.x, batch.y, epoch, half)
+            scalars, found = run(batch.x, batch.y, epoch, batch.rows, half)
         except torch._dynamo.exc.FailOnRecompileLimitHit:
             raise AncestralError(
                 f"the loss of the {player.name} can't be compiled: it reads a number that changes from step to step, "

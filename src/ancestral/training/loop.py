@@ -311,13 +311,13 @@ class Training:
             for x, y in self.dataset.batches(
                 "train", config.batch_size, seed=config.seed, epoch=epoch, start=start, device=self.device
             ):
-                yield Batch(x, y, self.progress.step / self.steps_per_epoch)
+                yield Batch(x, y, self.progress.step / self.steps_per_epoch, len(self.dataset.train))
 
     def start(self) -> None:
         """Check the first batch before any time is spent, then set the model's start from data."""
         model = self.model
         x, y = next(self.dataset.batches("train", self.config.batch_size, seed=self.config.seed, device=self.device))
-        batch = Batch(x, y)
+        batch = Batch(x, y, rows=len(self.dataset.train))
         with self._as_it_was():
             if isinstance(model, CanCheck):
                 model.check(batch)
@@ -340,7 +340,7 @@ class Training:
         batches = self.dataset.batches("train", config.batch_size, seed=config.seed, device=self.device)
         with self._as_it_was():
             for x, y in islice(batches, UNTRAINED_BATCHES):
-                ends = (Batch(x, y, 0.0), Batch(x, y, float(config.epochs)))
+                ends = [Batch(x, y, epoch, len(self.dataset.train)) for epoch in (0.0, float(config.epochs))]
                 losses.append(max(self.players[0].loss(batch)["loss"].item() for batch in ends))
         if all(map(math.isfinite, losses)):
             self.progress.untrained = sum(losses) / len(losses)
@@ -507,6 +507,11 @@ class Training:
                         counts[name] = counts.get(name, 0) + count
             weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         means = {f"validation {name}": value / counts[name] for name, value in sums.items()}
+        if "validation loss" not in means:
+            raise AncestralError(
+                f"none of the validation rows of {self.dataset.name} has a label, without which this model has no "
+                "validation loss: give some a label, or use --validation 0."
+            )
         row, epoch, loss = self._write_metrics(means), self.epoch, means["validation loss"]
         if health.is_row(row):
             self.validations.append(row)
