@@ -28,7 +28,7 @@ from ancestral.report import write_report
 from ancestral.report.charts import Chart, Line, drawn, scalars_of, span, tendency, thinned, ticks
 from ancestral.report.pictures import mosaic, picture
 from ancestral.report.published import differences, published_for
-from ancestral.report.report import figure_row, silent, verdict
+from ancestral.report.report import figure_row, ladder, silent, verdict
 from ancestral.report.sections import generalization, latent, neighbors, reconstructions, take, worse_than_uniform
 from ancestral.report.story import Story, digests_of, read_figures, read_story
 from ancestral.report.words import ENGLISH, JAPANESE, Text, counted, known, say
@@ -807,3 +807,22 @@ def test_the_command_says_where_the_page_is(runs: Any, tmp_path: Path, capsys: p
     assert "--model FILE.py:NAME" in capsys.readouterr().err
     assert main(["report", str(run), "--seed", "-1"]) == 1
     assert "seed is -1" in capsys.readouterr().err
+
+
+def test_the_ladder_of_likelihoods_is_from_the_lowest_up_on_one_scale() -> None:
+    def figure(name: str, value: float, error: float | None, kind: str = "lower bound", unit: str = "nats") -> Figure:
+        return Figure(name, value, unit, kind, f"by {name}", error)
+
+    figures = [
+        figure("log p(x)", -80.0, 2.0),
+        figure("bits per dimension", 0.1, 0.01, unit="bits"),
+        figure("ELBO", -90.0, 2.0),
+        figure("KL(q(z | x) || p(z))", 25.0, 1.0, "part of a bound"),
+        figure("log p(x)", -72.0, 2.0, "exact"),
+        figure("log p(x)", float("nan"), 2.0),
+    ]
+    rungs = ladder(figures)
+    assert [rung["value"] for rung in rungs] == ["-90.00", "-80.00", "-72.00"]
+    assert [rung["at"] for rung in rungs] == [pytest.approx(100 * part / 22, abs=0.01) for part in (2, 12, 20)]
+    assert {rung["reach"] for rung in rungs} == {pytest.approx(100 * 2 / 22, abs=0.01)}
+    assert ladder(figures[:4]) == []  # one way to log p(x) alone

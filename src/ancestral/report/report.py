@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -135,6 +136,7 @@ def _page(
     if not isinstance(figures, Text):
         wrong = worse_than_uniform(figures["figures"], config["description"])
         figures["rows"] = [figure_row(story, figure) for figure in figures["figures"]]
+        figures["ladder"] = ladder(figures["figures"])
     for name in ("generalization", "neighbors"):
         if not isinstance(sections[name], Text):
             wrong |= sections[name]["wrong"]
@@ -385,6 +387,32 @@ def figure_row(story: Story, figure: Figure) -> dict[str, Any]:
             ),
         }  # fmt: skip
     return {**shown(figure), "published": beside}
+
+
+def ladder(figures: Sequence[Figure]) -> list[dict[str, Any]]:
+    """The estimates of log p(x) and the ELBO from the lowest up, on one scale; none where there is but one way.
+
+    Positions are parts of a hundred: of the value, and of its standard error to either side.
+    """
+    rungs = [figure for figure in figures if figure.unit == "nats" and figure.name.startswith(("ELBO", "log p("))]
+    rungs = sorted((rung for rung in rungs if math.isfinite(rung.value)), key=lambda rung: rung.value)
+    if sum(rung.name.startswith("log p(") for rung in rungs) < 2:
+        return []
+    ends = [rung.value + side * (rung.standard_error or 0) for rung in rungs for side in (-1, 1)]
+    low, high = min(ends), max(ends)
+    width = max(high - low, 1e-9)
+    return [
+        {
+            "name": known(rung.name),
+            "estimator": known(rung.estimator),
+            "kind": kind_of(rung.kind),
+            "value": f"{rung.value:.2f}",
+            "error": "" if rung.standard_error is None else f"± {rung.standard_error:.2f}",
+            "at": round(100 * (rung.value - low) / width, 2),
+            "reach": round(100 * (rung.standard_error or 0) / width, 2),
+        }
+        for rung in rungs
+    ]
 
 
 def shown(figure: Figure) -> dict[str, Any]:

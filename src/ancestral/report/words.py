@@ -239,6 +239,9 @@ ENGLISH = {
     "figures_not_compared": "Whether these figures are of the weights that the run has now can't be checked.",
     "figures_quick": "A quick evaluation made for this page: {rows}, {particles}, {weights} weights, {seconds} s.",
     "figures_stale": "evaluation.json is not of the weights that the run has now, so it was left aside.",
+    "ladder": "The ladder of likelihoods",
+    "ladder_help": "From the lowest up, in nats, on one scale. The bands are standard errors over the rows, which all "
+    "of these share: between two of them the difference is surer than the bands look.",
     "figures_full": "For all rows and more particles:",
     "quantity": "quantity",
     "value": "value",
@@ -575,6 +578,9 @@ JAPANESE = {
     "figures_not_compared": "今の重みについての値かどうかは確かめられませんでした。",
     "figures_quick": "このページのために簡易評価をしました：{rows}、{particles}、重みは {weights}、{seconds} 秒。",
     "figures_stale": "evaluation.json は今の重みについてのものではないので使いませんでした。",
+    "ladder": "尤度のはしご",
+    "ladder_help": "低いものから順に、同じ目盛り（ナット）で並べています。帯は行についての標準誤差で、"
+    "どの推定も同じ行を使うため、二つの差は帯の見た目より確かです。",
     "figures_full": "すべての行を、より多くの粒子で評価するには：",
     "quantity": "量",
     "value": "値",
@@ -725,10 +731,18 @@ KNOWN = (
     ("accuracy", "正解率"),
     (r"the most probable class of ([pq])\(y \| x\)", r"\1(y | x) が最大のクラス"),
     (r"the most probable class of p\(y \| x\) by Bayes' rule", "ベイズの定理による p(y | x) が最大のクラス"),
+    (
+        r"the most probable class of p\(y \| x\) by Bayes' rule, (\d+) particles of each class",
+        r"ベイズの定理による p(y | x) が最大のクラス（クラスごとに \1 粒子）",
+    ),
     ("log loss", "対数損失"),
     ("log loss, scaled", "温度調整後の対数損失"),
     (r"-log ([pq])\(y \| x\)", r"-log \1(y | x)"),
     (r"-log p\(y \| x\) by Bayes' rule", "ベイズの定理による -log p(y | x)"),
+    (
+        r"-log p\(y \| x\) by Bayes' rule, (\d+) particles of each class",
+        r"ベイズの定理による -log p(y | x)（クラスごとに \1 粒子）",
+    ),
     ("calibration error", "較正誤差"),
     ("calibration error, scaled", "温度調整後の較正誤差"),
     (r"(\d+) bins of the largest probability", r"最大の確率を \1 区間に分けて計算"),
