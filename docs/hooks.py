@@ -14,7 +14,7 @@ import latex2mathml.converter
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 OTHER_LANGUAGE = re.compile(r"^\[(?:日本語|English)\]\([\w./-]+\)\n", re.MULTILINE)
 ROLE = re.compile(r":(?:func|class|meth|data|mod):`~?([\w.]+)`")
-MATH = re.compile(r"^( *)\.\. math::[ \n](.+(?:\n+\1 +.+)*)", re.MULTILINE)
+MATH = re.compile(r"^( *)\.\. math::\s+(.+(?:\n+\1 +.+)*)", re.MULTILINE)
 WORD = re.compile(r"\\(?:text|mathrm|operatorname)\{[^}]*\}|\\[A-Za-z]+|([A-Za-z]{3,} ?|or |KL)")
 SIGNS = {"  ": r"\quad ", "≤": r"\le ", "≈": r"\approx ", "∼": r"\sim ", "∏": r"\prod ", "Σ": r"\sum "}
 

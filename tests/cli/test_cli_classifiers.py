@@ -21,7 +21,9 @@ def figures(run: str = "run") -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("latent", [0, 3])
 def test_every_verb_works_with_a_bayes_classifier(latent: int, command: Command) -> None:
     network = ["--hidden", 7, "--class-particles", 2] if latent else []
-    ended = command("train", "bayes-classifier", "digits", "--latent", latent, *network, *TINY, "--epochs", 2, "--out", "run")
+    ended = command(
+        "train", "bayes-classifier", "digits", "--latent", latent, *network, *TINY, "--epochs", 2, "--out", "run"
+    )
     assert ended.status == 0, ended.err
     assert "ancestral evaluate run" in ended.out
     assert "missing" not in ended.out + ended.err
@@ -34,6 +36,8 @@ def test_every_verb_works_with_a_bayes_classifier(latent: int, command: Command)
         ended = command(*words)
         assert ended.status == (0 if latent else 1), (words, ended.err)
         assert latent or "a NaiveBayes can't" in ended.err
+    if not latent:
+        assert "a NaiveBayes has no latent variables" in command("estimators", "run").err
     np.save("noise.npy", np.random.default_rng(0).integers(0, 17, (97, 8, 8), dtype=np.uint8))
     gaps = ["--gaps", "--limit", 5] if latent else []
     ended = command("evaluate", "run", "--against", "noise.npy", *gaps)
@@ -81,7 +85,9 @@ def test_every_verb_that_a_classifier_has_works_and_the_others_say_why_not(comma
 
 
 def test_a_classifier_learns_with_few_labels_from_those_alone(command: Command) -> None:
-    ended = command("train", "classifier", "digits", "--labels", 50, "--hidden", 7, *TINY, "--epochs", 2, "--out", "run")
+    ended = command(
+        "train", "classifier", "digits", "--labels", 50, "--hidden", 7, *TINY, "--epochs", 2, "--out", "run"
+    )
     assert ended.status == 0, ended.err
     assert "known of 50 of the" in ended.out + ended.err
 
@@ -94,7 +100,8 @@ def test_data_without_labels_or_that_do_not_compare_are_errors(command: Command)
     assert not Path("run").exists()
     ended = command("train", "bayes-classifier", "digits", "--labels", 50, "--out", "run")
     assert (ended.status, "bayes-classifier does not learn from labels that are few" in ended.err) == (1, True)
-    assert command("train", "vae", "digits", "--latent", 2, "--hidden", 3, *TINY, "--epochs", 1, "--out", "run").status == 0
+    ended = command("train", "vae", "digits", "--latent", 2, "--hidden", 3, *TINY, "--epochs", 1, "--out", "run")
+    assert ended.status == 0, ended.err
     ended = command("evaluate", "run", "--particles", 2, "--against", "bare.npy")
     assert (ended.status, "does not compare with digits" in ended.err) == (1, True)
     ended = command("evaluate", "run", "--against", "nowhere.npy")

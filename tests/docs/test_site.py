@@ -99,7 +99,8 @@ def test_formulas_and_roles_are_rendered(site: dict[str, Page]) -> None:
         for mark in ("arithmatex", ".. math::", ":func:", ":class:", ":meth:", "$$"):
             assert mark not in page.text, f"{name}: {mark}"
     gradients = ("gradients", "likelihood-ratio", "taylor", "relaxations", "control-variates", "enumeration")
-    for name in ("guide/vae", "guide/likelihood", *(f"guide/{page}" for page in gradients)):
+    likelihoods = ("bounds", "wake-sleep", "importance-weighting", "likelihoods")
+    for name in ("guide/vae", "guide/likelihood", *(f"guide/{page}" for page in (*likelihoods, *gradients))):
         source = (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
         written = re.findall(r"\$\$.+?\$\$|\$[^$]+\$", source, re.DOTALL)
         assert site[f"{name}.html"].text.count("<math") == len(written) > 3, name

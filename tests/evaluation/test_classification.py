@@ -184,7 +184,11 @@ def grey(name: str, levels: int) -> Dataset:
 
 
 def test_data_that_do_not_compare_and_models_without_a_score_are_errors() -> None:
-    for data, other in ((bits(), bits("wider", columns=7)), (bits(), grey("grey", 5)), (grey("grey", 5), grey("finer", 7))):
+    for data, other in (
+        (bits(), bits("wider", columns=7)),
+        (bits(), grey("grey", 5)),
+        (grey("grey", 5), grey("finer", 7)),
+    ):
         with pytest.raises(AncestralError, match=f"{other.name} does not compare with {data.name}"):
             out_of_distribution(Dense(), data, other)
     assert len(out_of_distribution(Known(), grey("grey", 5), grey("finer", 7))) == 3  # of which it has no mass

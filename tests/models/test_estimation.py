@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ancestral import AncestralError
+from ancestral import AncestralError, Joint, bernoulli, linear, one_hot_bias
 from ancestral.configs import CategoricalVAEConfig, DataDescription, SBNConfig
 from ancestral.configs.estimation import ESTIMATORS, EstimatorName, EstimatorSettings, as_word, from_word
 from ancestral.estimators import (
@@ -97,6 +97,31 @@ def test_the_networks_of_nvil_and_relax_fit_the_parents_and_the_variable() -> No
     assert made("relax").network(torch.zeros(11, 7)).shape == (11, 1)
     two: Any = make_estimator(SBNConfig(estimator="nvil"), [(3,), (5,)], (7,))
     assert two.baselines.chosen[1].network(torch.zeros(11, 3), torch.zeros(11, 5)).shape == (11, 1)
+
+
+def test_a_baseline_that_is_a_network_sees_an_image_and_a_label_together() -> None:
+    p = Joint({"y": one_hot_bias(3), "h | y": bernoulli(linear(3, 2)), "x | h": bernoulli(linear(2, (1, 5, 7)), 3)})
+    both = Joint({"h | x, y": bernoulli(Image(), 1)})
+    estimator = make_estimator(EstimatorSettings(estimator="nvil"), [(1, 5, 7), (3,)], (2,))
+    x, y = torch.ones(11, 1, 5, 7), torch.eye(3)[torch.arange(11) % 3]
+    elbo(p, both, {"x": x, "y": y}, particles=2, estimators=estimator).sum().backward()  # type: ignore[no-untyped-call]
+    assert isinstance(estimator, nn.Module)
+    first = next(iter(estimator.parameters()))
+    assert first.shape[-1] == 35 + 3
+    assert first.grad is not None
+    assert first.grad.abs().sum(0).count_nonzero() == 35 + 3
+
+
+class Image(nn.Module):
+    """A linear function of an image and a label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.label = linear((1, 5, 7), 2), linear(3, 2)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        output: Tensor = self.image(x) + self.label(y)
+        return output
 
 
 @pytest.mark.parametrize("name", ["gumbel-softmax", "straight-through-gumbel-softmax"])

@@ -134,7 +134,7 @@ def test_chains_of_some_rows_are_continued_alone(linear_gaussian: Any) -> None:
 def test_discrete_latents_numbers_out_of_range_and_missing_draws_are_errors(linear_gaussian: Any) -> None:
     known, given = linear_gaussian, {"x": linear_gaussian.x}
     discrete = Joint({"h": bernoulli_bias(2), "x | h": bernoulli(linear(2, 5))})
-    with pytest.raises(AncestralError, match="'h'.* is discrete"):
+    with pytest.raises(AncestralError, match=r"'h'.* is discrete"):
         posterior_draws(discrete, {"x": torch.ones(3, 5)})
     for numbers in ({"transitions": 0}, {"leapfrog": 0}, {"chains": 0}):
         with pytest.raises(AncestralError, match=f"{next(iter(numbers))} is 0"):
@@ -142,6 +142,10 @@ def test_discrete_latents_numbers_out_of_range_and_missing_draws_are_errors(line
     with pytest.raises(AncestralError, match="target acceptance is 1"):
         posterior_draws(known.p, given, target=1.0)
     z = torch.zeros(2, 7, 3, dtype=torch.float64)
-    for values, words in (({}, "no draws"), ({"a": z}, "no value is given for 'z'"), ({"z": z, "a": z}, "draws of 'a'")):
+    for values, words in (
+        ({}, "no draws"),
+        ({"a": z}, "no value is given for 'z'"),
+        ({"z": z, "a": z}, "draws of 'a'"),
+    ):
         with pytest.raises(GraphError, match=words):
             monte_carlo_em(known.p, given, values)

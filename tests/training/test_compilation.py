@@ -97,7 +97,7 @@ class Odd(nn.Module):
     def loss(self, batch: Batch) -> Scalars:
         weights = self.weights
         product = (batch.x * (weights["one"] + weights["other"] + weights["frozen"])).sum(-1)
-        return {"loss": product.square().mean() + weights["summed"].sum()}
+        return {"loss": product.square().mean() + weights["summed"].sum() / max(1, batch.rows)}
 
     def counted(self, batch: Batch) -> Scalars:
         self.seen += 1
@@ -117,7 +117,7 @@ class Odd(nn.Module):
 
 
 def batch() -> Batch:
-    return Batch(torch.linspace(-1, 2, 91).view(13, 7))
+    return Batch(torch.linspace(-1, 2, 91).view(13, 7), rows=53)
 
 
 @needs_compiler

@@ -224,7 +224,7 @@ def _model(run: Run) -> LatentVariableModel:
     """
     from ancestral.models import LatentVariableModel
 
-    if not isinstance(run.model, LatentVariableModel):
+    if not isinstance(run.model, LatentVariableModel) or not run.model.latents():
         raise AncestralError(
             f"a {type(run.model).__name__} has no latent variables with a bound, through which a gradient would be "
             "estimated. Give a run of a LatentVariableModel: vae, sbn, categorical-vae, m2 or one of your own."

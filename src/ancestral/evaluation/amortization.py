@@ -92,7 +92,7 @@ def inference_gaps(
 
 
 def amortization_gap(
-    model: LatentVariableModel,
+    model: object,
     data: Dataset,
     rows: int = 100,
     steps: int = 500,

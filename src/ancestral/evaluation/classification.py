@@ -54,8 +54,9 @@ def classification(model: nn.Module, data: Dataset, split: str = "test", seed: i
         return []
 
     def figure(name: str, value: float, unit: str, estimator: str, error: float | None = None) -> Figure:
-        kind = "estimate" if "calibration" in name or "temperature" in name else "exact"
+        estimated = "calibration" in name or name == "temperature" or "particles" in estimator
         where, digest = f"{data.name}, {split}", data.digest(split)  # type: ignore[arg-type]
+        kind = "estimate" if estimated else "exact"
         return Figure(name, value, unit, kind, estimator, error, n, data=where, digest=digest, seed=seed)
 
     def of(log_probs: Tensor, after: str = "") -> list[Figure]:

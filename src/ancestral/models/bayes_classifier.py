@@ -52,8 +52,6 @@ class BayesClassifier(LatentVariableModel):
         prior_scale: the standard deviation of a normal prior over the parameters of p; 0: a flat prior.
     """
 
-    classifier = "p(y | x) by Bayes' rule"
-
     def __init__(
         self,
         p: Joint,
@@ -75,6 +73,8 @@ class BayesClassifier(LatentVariableModel):
         )  # fmt: skip
         self.takes_labels, self.classes = True, classes
         self.class_particles, self.prior_scale = class_particles, prior_scale
+        of_bounds = "" if q is p else f", {class_particles} particles of each class"
+        self.classifier = f"p(y | x) by Bayes' rule{of_bounds}"
 
     def loss(self, batch: Batch) -> Scalars:
         """The negative bound of log p(x, y), less the share of each datapoint in the log-density of the parameters.
@@ -91,8 +91,9 @@ class BayesClassifier(LatentVariableModel):
 
     def validation(self, batch: Batch) -> Scalars:
         """The negative bound, and for each row whether it is put into its class, by one particle of each class."""
-        right = self.log_joint(batch.x, 1).argmax(-1) == batch.y
-        return super().validation(batch) | {"accuracy": right.double()}
+        scalars = super().validation(batch)  # which needs labels
+        assert batch.y is not None
+        return scalars | {"accuracy": (self.log_joint(batch.x, 1).argmax(-1) == batch.y).double()}
 
     @torch.no_grad()
     def log_joint(self, x: Tensor, particles: int | None = None) -> Tensor:

@@ -58,24 +58,23 @@ class Classifier(nn.Module):
         Raises:
             AncestralError: the data have no labels, or the batch none.
         """
-        values = self._of_known(batch)
-        if not len(values):
+        values, known = self._losses(batch)
+        if not torch.compiler.is_compiling() and not known.any():
             raise AncestralError("a batch has no row with a label: give more rows a label, or a larger --batch-size.")
-        return {"loss": values.mean()}
+        return {"loss": (values * known).sum() / known.sum()}
 
     def validation(self, batch: Batch) -> Scalars:
         """-log p(y | x) in nats, and whether the row is put into its class, of each row with a label."""
-        assert batch.y is not None
-        known = batch.y != HIDDEN
+        values, known = self._losses(batch)
         right = self.log_classify(batch.x).argmax(-1) == batch.y
-        return {"loss": self._of_known(batch), "accuracy": right[known].double()}
+        return {"loss": values[known], "accuracy": right[known].double()}
 
-    def _of_known(self, batch: Batch) -> Tensor:
-        """-log p(y | x) of each row with a label."""
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """-log p(y | x) of each row, ``[batch]``, and whether its label is known: else the value has no meaning."""
         if batch.y is None:
             raise AncestralError("a classifier learns from labels, but the data have none. Use vae.")
         y = F.one_hot(batch.y.clamp(min=0), self.classes).to(batch.x.dtype)
-        return -log_likelihood(self.p, {"x": batch.x, "y": y})[batch.y != HIDDEN]
+        return -log_likelihood(self.p, {"x": batch.x, "y": y}), batch.y != HIDDEN
 
     def check(self, batch: Batch) -> None:
         """That labels are classes.

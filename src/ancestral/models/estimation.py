@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from ancestral.configs import EstimatorSettings
 from ancestral.core import Estimator
@@ -121,8 +121,22 @@ def _baseline_network(parents: Sequence[Shape]) -> nn.Module:
             "a baseline that is a network sees what the variable is drawn from, but this one has no parents. Use the "
             "moving average instead: reinforce with --baseline moving-average."
         )
-    first = parents[0] if len(parents) == 1 else sum(math.prod(shape) for shape in parents)
-    return mlp(first, BASELINE_UNITS, 1)
+    if len(parents) == 1:
+        return mlp(parents[0], BASELINE_UNITS, 1)
+    return _Flattened(mlp(sum(math.prod(shape) for shape in parents), BASELINE_UNITS, 1), parents)
+
+
+class _Flattened(nn.Module):
+    """A network of several values, an image and a label for example, that sees each as a vector."""
+
+    def __init__(self, network: nn.Module, shapes: Sequence[Shape]) -> None:
+        super().__init__()
+        self.network, self.shapes = network, shapes
+
+    def forward(self, *values: Tensor) -> Tensor:
+        vectors = (value.flatten(-len(shape)) for value, shape in zip(values, self.shapes, strict=True))
+        output: Tensor = self.network(*vectors)
+        return output
 
 
 def _control_network(event: Shape) -> nn.Module:

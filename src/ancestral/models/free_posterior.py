@@ -71,8 +71,7 @@ def freed(q: Callable[[Trace], Any], given: Mapping[str, Tensor]) -> FreePosteri
     means, log_scales = {}, {}
     for name in trace.drawn:
         distribution = trace.sites[name].distribution
-        independent = isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
-        if not independent:
+        if not (isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)):
             raise AncestralError(
                 f"{name!r} is no normal variable with independent components in q, but a "
                 f"{type(distribution).__name__}: no posterior of its kind can be freed. Use a model whose q(z | x) is "

@@ -110,7 +110,9 @@ def monte_carlo_em(p: Callable[[Trace], Any], given: Mapping[str, Tensor], value
     Source: Wei and Tanner (1990); Kingma and Welling (2014), appendix E.
     """
     if not values:
-        raise GraphError("there are no draws of latent variables: give those of posterior_draws, or use log_likelihood.")
+        raise GraphError(
+            "there are no draws of latent variables: give those of posterior_draws, or use log_likelihood."
+        )
     chains = next(iter(values.values())).shape[0]
     drawn = {name: value.detach() for name, value in values.items()}
     trace = Trace((chains, batch_of(given)), {**given, **drawn})

@@ -63,7 +63,9 @@ def compiled(player: Player, device: str) -> Gradients:
     kind = device.split(":")[0]
     parameters = [parameter for parameter in player.parameters if parameter.requires_grad]
 
-    def program(x: Tensor, y: Tensor | None, epoch: Tensor, rows: int, half: bool) -> tuple[Scalars, list[Tensor | None]]:
+    def program(
+        x: Tensor, y: Tensor | None, epoch: Tensor, rows: int, half: bool
+    ) -> tuple[Scalars, list[Tensor | None]]:
         with torch.autocast(kind, torch.bfloat16, enabled=half):
             scalars = player.loss(Batch(x, y, epoch.item(), rows))
         gradients = torch.autograd.grad(scalars["loss"], parameters, allow_unused=True)
