@@ -281,7 +281,12 @@ def fit(
             folder.create(config)
             folder.write_json("environment.json", environment(dataset))
             trainer.trackers = [*(make_tracker(name, folder.path) for name in training.trackers), *own_trackers]
-            return _finish(trainer, folder, config, dataset, reporter)
+            try:
+                return _finish(trainer, folder, config, dataset, reporter)
+            except AncestralError:
+                if not trainer.progress.step:  # nothing was learned: what can't be trained leaves nothing behind
+                    folder.remove()
+                raise
     finally:
         torch.set_rng_state(torch_state)
 

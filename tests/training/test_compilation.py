@@ -189,6 +189,7 @@ def test_without_a_compiler_it_is_said_how_to_get_one(
     words = r"needs a C\+\+ compiler, but no-such-compiler is not found.*apt install g\+\+"
     with pytest.raises(AncestralError, match=words):
         ancestral.train("vae", grey, out=tmp_path / "run", compile=True, epochs=1, latent=3, hidden=(7,))
+    assert not (tmp_path / "run").exists()  # nothing was learned, and nothing is left
 
 
 def test_an_older_pytorch_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

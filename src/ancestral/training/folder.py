@@ -76,6 +76,10 @@ class RunFolder:
                 "another --out."
             )
 
+    def remove(self) -> None:
+        """Delete the folder and all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def create(self, config: dict[str, Any]) -> None:
         """Make the folder with its config.
 
