@@ -38,6 +38,7 @@ def test_every_verb_works_with_a_bayes_classifier(latent: int, command: Command)
         assert latent or "a NaiveBayes can't" in ended.err
     if not latent:
         assert "a NaiveBayes has no latent variables" in command("estimators", "run").err
+        assert "--particles has no effect" in command("evaluate", "run", "--particles", 5).err
     np.save("noise.npy", np.random.default_rng(0).integers(0, 17, (97, 8, 8), dtype=np.uint8))
     gaps = ["--gaps", "--limit", 5] if latent else []
     ended = command("evaluate", "run", "--against", "noise.npy", *gaps)

@@ -110,7 +110,9 @@ def test_figures_are_means_over_the_first_rows_with_standard_errors(linear_gauss
         assert figure.standard_error is not None
         assert figure.standard_error < 0.1
         assert figure.digest == data.digest("test")
-    assert amortization_gap(model, data, rows=13, steps=300, particles=5000) == figures
+    torch.manual_seed(0)
+    again = inference_gaps(known.p, model.q, {"x": data.rows("test", np.arange(13))}, steps=300, particles=5000)
+    assert [figure.value for figure in figures] == [again.approximation.mean().item(), again.amortization.mean().item()]
 
 
 def test_a_free_posterior_is_one_gaussian_for_each_datapoint(linear_gaussian: Any) -> None:

@@ -42,8 +42,8 @@ def test_the_calibration_error_is_that_of_a_count_by_hand() -> None:
     # two bins, (0.5, 1] holds all; three: (1/3, 2/3] holds 0.55 and 0.6, (2/3, 1] holds 0.9 and 0.8
     assert expected_calibration_error(probs.log(), y, 2) == pytest.approx(abs(3 - 2.85) / 4)
     assert expected_calibration_error(probs.log(), y, 3) == pytest.approx((abs(2 - 1.15) + abs(1 - 1.7)) / 4)
-    edge = torch.tensor([[0.5, 0.5]], dtype=torch.float64).log()
-    assert expected_calibration_error(edge, torch.tensor([0]), 2) == pytest.approx(0.5)
+    edge = torch.tensor([[0.5, 0.5], [0.6, 0.4]], dtype=torch.float64).log()  # the first is of the bin below
+    assert expected_calibration_error(edge, torch.tensor([0, 1]), 2) == pytest.approx((0.5 + 0.6) / 2)
 
 
 @pytest.mark.parametrize("scale", [0.4, 1.0, 3.0])

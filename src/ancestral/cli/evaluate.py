@@ -99,6 +99,8 @@ def main(words: Sequence[str]) -> int:
                     f"--{name} has no effect: a {type(run.model).__name__} has no density of x, and the figures of its "
                     "classes are of all rows. Leave it out."
                 )
+    if "particles" in options and isinstance(run.model, LatentVariableModel) and not run.model.latents():
+        raise AncestralError("--particles has no effect: the model has no latent variables to draw. Leave it out.")
     with progress_bar() as show:
         figures = run.evaluate(
             split=arguments.split,

@@ -98,9 +98,9 @@ def report(run: Any, own: str | None) -> int:
     following = []
     if isinstance(run.model, CanSample):
         following.append(f"sample {run.path}{extra} -n 64 --out samples{'.png' if pictures else '.csv'}")
-    if isinstance(run.model, LatentVariableModel):
+    if isinstance(run.model, LatentVariableModel) and run.model.latents():
         following.append(f"evaluate {run.path}{extra} --particles 100")
-    elif isinstance(run.model, CanClassify):
+    elif isinstance(run.model, LatentVariableModel | CanClassify):
         following.append(f"evaluate {run.path}{extra}")
     for i, words in enumerate(following):
         print(f"{'' if i else 'next:':10} ancestral {words}")

@@ -66,6 +66,7 @@ class Classifier(nn.Module):
     def validation(self, batch: Batch) -> Scalars:
         """-log p(y | x) in nats, and whether the row is put into its class, of each row with a label."""
         values, known = self._losses(batch)
+        assert batch.y is not None
         right = self.log_classify(batch.x).argmax(-1) == batch.y
         return {"loss": values[known], "accuracy": right[known].double()}
 
