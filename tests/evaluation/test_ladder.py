@@ -233,30 +233,12 @@ def test_the_disk_is_written_now_and_then_only(tmp_path: Path, monkeypatch: pyte
     assert not file.path.exists()  # type: ignore[union-attr]
 
 
-def test_a_place_that_can_not_be_written_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(AncestralError, match="can't write"):
-        unfinished.Unfinished(tmp_path / "file" / "kept", "a").write(dict, last=True)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"likelihood": "asi"}, "no likelihood 'asi'.*'ais'"),
-        ({"likelihood": ()}, "likelihood is empty"),
-        ({"likelihood": ("ais", "ais")}, "each of the steps that you want once"),
-        ({"likelihood": "ais", "chains": 0}, "chains is 0"),
-        ({"likelihood": "ais", "temperatures": 0}, "temperatures is 0"),
-        ({"likelihood": "ais", "leapfrog": 0}, "leapfrog is 0"),
-        ({"likelihood": "ais", "start": "prio"}, "no start 'prio'.*'prior'"),
-        ({"likelihood": "exact"}, "'h', a .*Normal, is continuous"),
-    ],
-)
-def test_what_the_ladder_does_not_have_is_an_error(
-    continuous: LatentVariableModel, options: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(AncestralError, match=words):
-        evaluate(continuous, dataset(), **options)
+def test_where_nothing_can_be_kept_the_evaluation_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    file = unfinished.Unfinished(tmp_path / "file" / "kept", "a")
+    file.write(dict, last=True)
+    file.remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_every_part_of_the_rows_has_draws_of_its_own(

@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ancestral.errors import AncestralError
 from ancestral.training.folder import write_atomically
 
 EVERY = 5.0
@@ -58,16 +57,15 @@ class Unfinished:
     def write(self, values: Callable[[], Mapping[str, Tensor]], last: bool = False) -> None:
         """Keep the values of the rows so far, unless something was written just before.
 
-        Raises:
-            AncestralError: the place can't be written.
+        Where the place can't be written, the evaluation goes on without.
         """
         if self.path is None or not (last or time.monotonic() - self._written >= EVERY):
             return
         content = save({name: value.cpu() for name, value in values().items()}, {"key": self.key})
         try:
             write_atomically(self.path, content)
-        except OSError as error:
-            raise AncestralError(f"can't write {self.path}: {error.strerror}. Make room, or write elsewhere.") from None
+        except OSError:
+            self.path = None
         self._written = time.monotonic()
 
     def remove(self) -> None:

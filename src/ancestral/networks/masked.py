@@ -46,4 +46,5 @@ class MaskedPerceptron(nn.Module):
         """``[..., dimensions]`` and ``[..., context]`` -> ``[..., 2, dimensions]``."""
         units = F.linear(z, self.inward.weight * self.inward_mask, self.inward.bias) + self.context(context)
         output = F.linear(torch.tanh(units), self.outward.weight * self.outward_mask, self.outward.bias)
-        return (output + self.beside(context)).unflatten(-1, (2, z.shape[-1]))  # type: ignore[no-untyped-call,no-any-return]
+        both: Tensor = output + self.beside(context)
+        return both.reshape(*both.shape[:-1], 2, z.shape[-1])
