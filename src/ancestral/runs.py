@@ -284,7 +284,7 @@ def fit(
             try:
                 return _finish(trainer, folder, config, dataset, reporter)
             except AncestralError:
-                if not trainer.progress.step:  # nothing was learned: what can't be trained leaves nothing behind
+                if not has_checkpoint(folder.checkpoint("last")):  # what can't be trained leaves nothing behind
                     folder.remove()
                 raise
     finally:

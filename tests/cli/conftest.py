@@ -81,7 +81,8 @@ class Runs:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """``vae``, ``gan`` and the user's ``own`` model of the digits; ``table``, of ``table.csv``, without validation."""
+    """Of the digits: ``vae``, ``plane`` of two latent dimensions, ``gan`` and the user's ``own`` model; ``table``, of
+    ``table.csv``, without validation."""
     place = tmp_path_factory.mktemp("runs")
     random = np.random.default_rng(2)
     columns = np.stack([random.normal(1000, 10, 211), random.normal(0.05, 0.001, 211), random.normal(-3, 2, 211)], 1)
@@ -93,12 +94,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     tiny = ["--batch-size", 239, "--seed", 3]
     for words in (
         ["vae", "digits", "--latent", 3, "--hidden", 7, "--epochs", 2],
+        ["plane", "digits", "--latent", 2, "--hidden", 7, "--epochs", 1],
         ["gan", "digits", "--latent", 5, "--hidden", 11, "--discriminator-hidden", 7, "--pieces", 2, "--epochs", 1],
         ["table", place / "table.csv", "--latent", 2, "--hidden", 5, "--epochs", 23, "--validation", 0],
         [f"{place / 'own_model.py'}:make", "digits", "--epochs", 1],
     ):
         name = "own" if ":" in str(words[0]) else words[0]
-        words[0] = "vae" if name == "table" else words[0]
+        words[0] = "vae" if name in ("table", "plane") else words[0]
         assert type_words("train", *words, *tiny, "--out", place / str(name)) == 0
     sys.path[:] = before
     return Runs(place)

@@ -305,7 +305,7 @@ def test_wrong_words_are_refused(command: Any, runs: Any, tmp_path: Path, case: 
 def with_runs(runs: Any, place: Path, words: tuple[str, ...]) -> tuple[str, ...]:
     """The words, with copies of a trained run for RUN and AGAIN."""
     for word in {"RUN", "AGAIN"} & set(words):
-        runs.copy("vae", place / word)
+        runs.copy("plane" if words[0] == "manifold" else "vae", place / word)
     return words
 
 

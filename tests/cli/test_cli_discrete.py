@@ -131,7 +131,8 @@ def test_the_layers_of_structured_prediction_are_set_above_its_own_upper_halves(
     ("given", "words"),
     [
         (("w=3",), "no variable 'w' to set. Known: z"), (("z",), "write NAME=VALUE, such as z=3"),
-        (("z=3,1",), "z=3,1 has 2 of the 3 classes"), (("z=3,1,5",), "'5' is no class of 'z'.*from 0 to 4"),
+        (("z=3,1",), "z=3,1 has 2 classes, but 'z' takes one for each of its 3 variables"),
+        (("z=3,1,5",), "'5' is no class of 'z'.*from 0 to 4"),
         (("z=a,b,c",), "'a' is no class"), (("z=0,0,0", "z=0,0,0"), "'z' is set twice"), (("x=0",), "no variable 'x'"),
     ],
 )  # fmt: skip

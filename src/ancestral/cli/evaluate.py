@@ -62,6 +62,10 @@ class Evaluate(RunArguments):
             "leapfrog": ("ais", "hmc"),
             "start": ("ais", "hmc"),
         }
+        for name in ("chains", "temperatures", "leapfrog"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise AncestralError(f"--{name} is {value}, but it must be 1 or more.")
         given = {name: getattr(self, name) for name in users if getattr(self, name) != getattr(Evaluate, name)}
         for name in given:
             if not set(users[name]) & set(self.likelihood):
