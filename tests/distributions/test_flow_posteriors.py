@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from ancestral import AncestralError, EstimatorError, Joint, ShapeError, elbo, iwae, linear, standard_normal
+from ancestral import (
+    AncestralError,
+    EstimatorError,
+    Joint,
+    LikelihoodRatio,
+    ShapeError,
+    elbo,
+    iwae,
+    linear,
+    standard_normal,
+)
 from ancestral.distributions import (
     FlowedNormal,
     InverseAutoregressive,
@@ -23,6 +33,8 @@ from ancestral.distributions.flows import Transformation
 from ancestral.distributions.normal import IndependentNormal
 from ancestral.distributions.support import kind_of, mean_of
 from ancestral.networks import MaskedPerceptron
+from ancestral.objectives import reweighted_wake_sleep
+from ancestral.objectives.iwae import bounds
 
 D, BATCH = 3, 7
 
@@ -131,6 +143,17 @@ def test_the_density_of_another_value_is_an_error() -> None:
         with pytest.raises(AncestralError, match=r"known at its own draws alone.*normal posterior"):
             q.log_prob(value)
     assert (kind_of(q), mean_of(q)) == ("reparameterizable", None)
+
+
+def test_a_rule_that_draws_without_gradient_is_told_that_nothing_would_be_learned() -> None:
+    p = Joint({"z": standard_normal(D), "x | z": normal(linear(D, 14))})
+    q = Joint({"z | x": flowed(linear(7, flow_parameters("radial", D, 2)), D, "radial", 2)})
+    x = torch.zeros(BATCH, 7)
+    with pytest.raises(AncestralError, match=r"its draw, which had no gradient.*a normal posterior"):
+        reweighted_wake_sleep(p, q, {"x": x}, 3)
+    with pytest.raises(AncestralError, match="its draw, which had no gradient"):
+        elbo(p, q, {"x": x}, 3, LikelihoodRatio())
+    assert bool(bounds(p, q, {"x": x}, 3).log_prob.isfinite().all())  # what is only evaluated needs none
 
 
 @pytest.mark.parametrize("bound", [elbo, iwae])

@@ -64,14 +64,21 @@ class FlowedNormal(Distribution):
         """log q of the last draw, in nats.
 
         Raises:
-            AncestralError: the value is another.
+            AncestralError: the value is another, or was drawn without the gradient that its density should now have.
         """
         if self._drawn is None or value is not self._drawn[0]:
             raise AncestralError(
                 "the density of a planar, radial or inverse autoregressive flow is known at its own draws alone, for "
                 "it has no cheap inverse: score what was drawn from it, or use a normal posterior."
             )
-        return self._drawn[1]
+        density = self._drawn[1]
+        if torch.is_grad_enabled() and self.base.loc.requires_grad and not density.requires_grad:
+            raise AncestralError(
+                "the density of this flow was computed with its draw, which had no gradient, so that nothing would be "
+                "learned from it: use Reparameterized() with the ELBO or the importance-weighted bound, or a normal "
+                "posterior."
+            )
+        return density
 
 
 def planar(u: Tensor, w: Tensor, b: Tensor) -> Transformation:

@@ -13,15 +13,14 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import OneHotCategorical
 
 from ancestral.configs import ClassifierConfig, DataDescription
 from ancestral.configs.data import HIDDEN
-from ancestral.core import Joint, Trace
+from ancestral.core import Joint
 from ancestral.distributions import one_hot
 from ancestral.errors import AncestralError
 from ancestral.models.contract import Batch, Player, Scalars
-from ancestral.models.m2 import from_data
+from ancestral.models.m2 import from_data, log_classes
 from ancestral.networks import activation, linear
 from ancestral.objectives import log_likelihood
 
@@ -91,12 +90,7 @@ class Classifier(nn.Module):
     @torch.no_grad()
     def log_classify(self, x: Tensor) -> Tensor:
         """log p(y | x) of each class, in nats, ``[batch, classes]``."""
-        trace = Trace((x.shape[0],), {"x": x})
-        self.p(trace)
-        distribution = trace.sites["y"].distribution
-        assert isinstance(distribution, OneHotCategorical)
-        logits: Tensor = distribution.logits
-        return logits
+        return log_classes(self.p, x)
 
     def classify(self, x: Tensor) -> Tensor:
         """p(y | x), the probability of each class, ``[batch, classes]``."""

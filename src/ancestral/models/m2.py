@@ -141,16 +141,21 @@ class SemiSupervised(LatentVariableModel):
     @torch.no_grad()
     def log_classify(self, x: Tensor) -> Tensor:
         """log q(y | x) of each class, in nats, ``[batch, classes]``."""
-        trace = Trace((x.shape[0],), {"x": x})
-        self.q(trace)
-        distribution = trace.sites["y"].distribution
-        assert isinstance(distribution, OneHotCategorical)
-        logits: Tensor = distribution.logits
-        return logits
+        return log_classes(self.q, x)
 
     def classify(self, x: Tensor) -> Tensor:
         """q(y | x), the probability of each class, ``[batch, classes]``."""
         return self.log_classify(x).exp()
+
+
+def log_classes(model: nn.Module, x: Tensor) -> Tensor:
+    """log p(y | x) of each class by a model that draws y, one-hot, from x: in nats, ``[batch, classes]``."""
+    trace = Trace((x.shape[0],), {"x": x})
+    model(trace)
+    distribution = trace.sites["y"].distribution
+    assert isinstance(distribution, OneHotCategorical)
+    logits: Tensor = distribution.logits
+    return logits
 
 
 def semi_supervised_vae(config: M2Config, data: DataDescription) -> SemiSupervised:
