@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Poisson
 
 from ancestral import Cost, Enumerate, Estimator, Joint, Site, Trace, elbo, expectation
+from ancestral.errors import EstimatorError
 from ancestral.estimators import (
     DARN,
     InputDependent,
@@ -329,6 +330,13 @@ def test_signals_below_one_are_not_made_longer() -> None:
     estimator = LikelihoodRatio(None, normalize=True)
     estimator.baselines.variance.note(torch.tensor(0.01, dtype=torch.float64))
     assert_same_gradients(forced(m.p, m.q, given, {"h1": estimator}), exact(m.p, m.q, given), m)
+
+
+@pytest.mark.parametrize("make", [LikelihoodRatio, MuProp])
+def test_a_divergence_in_closed_form_would_outweigh_a_normalized_signal_and_is_refused(make: Make) -> None:
+    m, given = Layers("binary", 1), data(2)
+    with pytest.raises(EstimatorError, match=r"of 'h1' divides its signal .* leave 'h1' out of analytic_kl"):
+        elbo(m.p, m.q, given, 1, {"h1": make(None, normalize=True)}, analytic_kl=["h1"])
 
 
 def test_normalized_muprop_shortens_one_of_its_two_parts_so_its_direction_is_another() -> None:

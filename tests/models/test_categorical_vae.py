@@ -121,6 +121,7 @@ def test_settings_reach_the_model() -> None:
     assert (model.objective, model.particles, model.analytic_kl) == ("iwae", 7, ())
     model, _ = small(kl_warmup=3.0, particles=2)
     assert (model.objective, model.particles, model.kl_warmup, model.analytic_kl) == ("elbo", 2, 3.0, ("z",))
+    assert small(estimator="nvil")[0].analytic_kl == ()  # in closed form it would outweigh a signal that is normalized
 
 
 def test_a_likelihood_that_was_not_resolved_is_an_error() -> None:

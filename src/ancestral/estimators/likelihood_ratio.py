@@ -27,7 +27,8 @@ class LikelihoodRatio(nn.Module):
     Args:
         baseline: one, several, a number, or None. See :mod:`ancestral.estimators.baselines`.
         normalize: divide the signal by its running standard deviation where that is above 1: another length of the
-            gradient, in the right direction on average.
+            gradient, in the right direction on average where q learns from the signal alone. A divergence in closed
+            form would outweigh it, and is refused.
 
     Raises:
         EstimatorError: the baseline compares particles and there is only one; a Bernoulli logit is infinite.
@@ -46,6 +47,7 @@ class LikelihoodRatio(nn.Module):
     ) -> None:
         super().__init__()
         self.baselines = Baselines(baseline, normalize)
+        self.normalize = self.baselines.normalize
         self.unbiased = not normalize
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:

@@ -48,6 +48,7 @@ class MuProp(nn.Module):
     ) -> None:
         super().__init__()
         self.baselines = Baselines(baseline, normalize)
+        self.normalize = self.baselines.normalize
         self.unbiased = not normalize
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:

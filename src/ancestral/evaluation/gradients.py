@@ -23,6 +23,7 @@ from ancestral.models import LatentVariableModel
 from ancestral.models.estimation import make_estimator
 from ancestral.networks import linear, mlp
 from ancestral.objectives import elbo, expectation, iwae
+from ancestral.objectives.elbo import closed_form
 from ancestral.objectives.expectation import batch_of
 
 ENUMERATED = 4096
@@ -125,7 +126,8 @@ def bound_of(
     def loss(estimators: Estimators, particles: int) -> Tensor:
         if bound == "iwae":
             return -iwae(model.p, model.q, given, particles, estimators)
-        return -elbo(model.p, model.q, given, particles, estimators, model.analytic_kl, model.beta)
+        analytic_kl = closed_form(model.analytic_kl, estimators)
+        return -elbo(model.p, model.q, given, particles, estimators, analytic_kl, model.beta)
 
     return Problem(f"-{bound.upper()} of {model.p}", loss, model.q, given, particles, bound, epoch)
 

@@ -48,6 +48,7 @@ from ancestral.models.latent_variable import LatentVariableModel
 from ancestral.models.vae import likelihood
 from ancestral.networks import ConvDecoder, ConvEncoder, activation, linear, mlp
 from ancestral.objectives import ElboTerms, elbo_terms
+from ancestral.objectives.elbo import closed_form
 
 
 class SemiSupervised(LatentVariableModel):
@@ -77,7 +78,8 @@ class SemiSupervised(LatentVariableModel):
         particles: int = 1,
     ) -> None:
         estimators = {"y": estimator, "z": Reparameterized()}
-        super().__init__(p, q, "elbo", estimators, particles=particles, analytic_kl=["y", "z"])
+        analytic_kl = closed_form(estimators, estimators)
+        super().__init__(p, q, "elbo", estimators, particles=particles, analytic_kl=analytic_kl)
         self.classes, self.alpha, self.labeled = classes, alpha, labeled
 
     def loss(self, batch: Batch) -> Scalars:
@@ -112,7 +114,7 @@ class SemiSupervised(LatentVariableModel):
 
     def _bound(self, given: dict[str, Tensor], estimators: dict[str, Estimator]) -> ElboTerms:
         """-U(x), or -L(x, y) where y is given."""
-        return elbo_terms(self.p, self.q, given, self.particles, estimators, list(estimators))
+        return elbo_terms(self.p, self.q, given, self.particles, estimators, closed_form(estimators, estimators))
 
     def _known(self, batch: Batch) -> Tensor:
         """Which rows have a label."""

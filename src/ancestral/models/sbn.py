@@ -27,6 +27,7 @@ from ancestral.distributions import bernoulli, bernoulli_bias, one_hot, one_hot_
 from ancestral.models.estimation import Shape, make_estimator
 from ancestral.models.latent_variable import LatentVariableModel, Objective
 from ancestral.networks import mlp
+from ancestral.objectives.elbo import closed_form
 
 KEPT = 64
 """Upper halves that a model of structured prediction keeps, to show what it makes of them."""
@@ -54,13 +55,14 @@ def sigmoid_belief_net(config: SBNConfig, data: DataDescription) -> LatentVariab
         )
     prior = bernoulli_bias(config.layers[-1]) if config.classes == 2 else one_hot_bias(*layers[top])
     upwards = {"x": data.shape, **layers}
+    chosen = estimators(config, upwards)
     return LatentVariableModel(
         p=Joint({top: prior, **chain(config, dict(reversed(upwards.items())))}),
         q=Joint(chain(config, upwards)),
         objective=config.bound,
-        estimators=estimators(config, upwards),
+        estimators=chosen,
         particles=config.particles,
-        analytic_kl=[top] if config.bound == "elbo" else [],
+        analytic_kl=closed_form([top], chosen) if config.bound == "elbo" else [],
         kl_warmup=config.kl_warmup,
         validation_particles=config.validation_particles,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from ancestral.core import Estimators, Joint, Site, Trace
-from ancestral.errors import AncestralError, GraphError, ShapeError, nearest
+from ancestral.errors import AncestralError, EstimatorError, GraphError, ShapeError, nearest
 from ancestral.objectives.expectation import Term, average, estimate
 from ancestral.objectives.path_gradient import Gradient, along_the_path, check_gradient
 
@@ -70,6 +70,7 @@ def elbo(
     Raises:
         GraphError: q draws a variable that p does not have, p has a latent that q does not draw, or the
             closed-form divergence is not valid because a parent of the variable in p is drawn after it in q.
+        EstimatorError: a divergence in closed form beside an estimator that normalizes its signal.
         AncestralError: ``gradient`` is none, or has no effect beside ``analytic_kl`` or where p is q.
         EstimatorError, ShapeError: see :func:`~ancestral.expectation`.
 
@@ -205,6 +206,12 @@ def check_analytic_kl(name: str, p: Callable[[Trace], Any], scored: Trace, trace
     """E_q[log q(z | ·) - log p(z | ·)] has the closed form only if z's parents in p precede z in q."""
     if name not in trace.drawn:
         raise GraphError(f"analytic_kl names {name!r}, which q does not draw. " + nearest(name, trace.drawn))
+    if _normalizes(trace.sites[name].estimator):
+        raise EstimatorError(
+            f"the estimator of {name!r} divides its signal by its standard deviation, and a divergence in closed form, "
+            f"which is no part of the signal, would outweigh the likelihood: leave {name!r} out of analytic_kl, or use "
+            "an estimator without normalize."
+        )
     values = list(trace.values)  # in the order in which they were given, computed or drawn
     before = values[: values.index(name)]
     if isinstance(p, Joint):
@@ -218,6 +225,23 @@ def check_analytic_kl(name: str, p: Callable[[Trace], Any], scored: Trace, trace
             f"the divergence of {name!r} has no closed form here: its parent {late[0]!r} in p is drawn after "
             f"{name!r} in q, so it depends on {name!r}. Leave {name!r} out of analytic_kl."
         )
+
+
+def closed_form(names: Iterable[str], estimators: Estimators | None) -> list[str]:
+    """Those of the variables whose divergence may be taken in closed form beside these estimators.
+
+    An estimator that normalizes its signal shortens what passes it: a divergence that does not would have a larger
+    weight than beta.
+    """
+
+    def of(name: str) -> object:
+        return estimators.get(name) if isinstance(estimators, Mapping) else estimators
+
+    return [name for name in names if not _normalizes(of(name))]
+
+
+def _normalizes(estimator: object) -> bool:
+    return bool(getattr(estimator, "normalize", False))
 
 
 def random_parents(name: str, p: Joint, scored: Trace) -> list[str]:

@@ -1,13 +1,13 @@
-"""The published comparisons of gradient estimators, cell by cell.
+"""The published comparisons, cell by cell; what they are stands in ``comparisons.py``.
 
-    python experiments/gradient-estimators/tables.py --list
-    python experiments/gradient-estimators/tables.py gumbel-softmax/structured-bernoulli/muprop
-    python experiments/gradient-estimators/tables.py gumbel-softmax --jobs 2
-    python experiments/gradient-estimators/tables.py --write
+    python experiments/tables.py --list
+    python experiments/tables.py gumbel-softmax/structured-bernoulli/muprop
+    python experiments/tables.py gumbel-softmax --jobs 2
+    python experiments/tables.py --write
 
 The second line runs one cell, the third a table (or a row of one), the last prints the tables as Markdown.
 
-A cell is trained with each of a few learning rates for the first fifth of its passes; the run with the best bound on
+A cell is trained with each learning rate of its row for the first fifth of its passes; the run with the best bound on
 validation images goes on to the end, and is evaluated on the test images. Every column of a row has the same
 budget: updates, batches, schedule, learning rates to choose from. Of every run those weights count that were best on
 validation images by the figure of the table: where that is log p, by a bound of 25 particles, since a bound of one
@@ -32,157 +32,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from comparisons import SHARED, TABLES, VALIDATION_PARTICLES, VALIDATIONS, Row
+
 HERE = Path(__file__).parent
-RATES = (1e-3, 3e-3, 1e-2)
-VALIDATION_PARTICLES = 25
-VALIDATIONS = 5
-"""In a run; at the first the learning rate is chosen."""
-SHARED = {"batch_size": 100, "optimizer": "adam", "schedule": "cosine"}
-UPDATES_PER_EPOCH = 500  # 50,000 images in batches of 100
-
-TEMPERATURE_OF_VAE = {"temperature": 1.0, "temperature_rate": 3e-5 * UPDATES_PER_EPOCH, "temperature_end": 0.5}
-STEEPEST = 5.0  # the slope of annealed straight-through, reached when four fifths of the passes are over
-
-GUMBEL_COLUMNS: dict[str, dict[str, Any]] = {
-    "score-function": {"estimator": "reinforce", "baseline": ("moving-average",), "normalize": True},
-    "darn": {"estimator": "darn"},
-    "muprop": {"estimator": "muprop", "baseline": ("moving-average",), "normalize": True},
-    "straight-through": {"estimator": "straight-through"},
-    "annealed-straight-through": {"estimator": "straight-through", "slope_end": STEEPEST},
-    "gumbel-softmax": {"estimator": "gumbel-softmax"},
-    "straight-through-gumbel-softmax": {"estimator": "straight-through-gumbel-softmax"},
-    "nvil": {"estimator": "nvil"},
-}
-MUPROP_COLUMNS: dict[str, dict[str, Any]] = {
-    "nvil": {"estimator": "nvil"},
-    "muprop-c": {"estimator": "muprop", "baseline": ("moving-average",)},
-    "muprop-c-idb": {"estimator": "muprop", "baseline": ("moving-average", "network")},
-    "straight-through": {"estimator": "straight-through"},
-    "half": {"estimator": "half"},
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a table: a model, its columns, what was published for them, and the budget all of them have."""
-
-    about: str
-    settings: dict[str, Any]
-    columns: dict[str, dict[str, Any]]
-    published: dict[str, float]
-    epochs: int
-    paper_epochs: int
-    figure: str = "log p("
-    """How the name of the figure begins that stands beside the published one."""
-    particles: int = 1000
-    """Of the evaluation."""
-    relaxed: dict[str, Any] | None = None
-    """Settings of the columns with a temperature."""
-
-
-def _row(values: tuple[float, ...], columns: dict[str, dict[str, Any]]) -> dict[str, float]:
-    return dict(zip(columns, values, strict=False))
-
-
-STRUCTURED = {"model": "sbn", "data": "binarized-mnist", "task": "structured-prediction"}
-TABLES: dict[str, dict[str, Row]] = {
-    "gumbel-softmax": {
-        "structured-bernoulli": Row(
-            "Lower half of an image from the upper half, 392-200-200-392, Bernoulli (Jang et al., 2017, table 1)",
-            {**STRUCTURED, "layers": (200, 200)},
-            GUMBEL_COLUMNS,
-            _row((72.0, 59.7, 58.9, 58.9, 58.7, 58.5, 59.3), GUMBEL_COLUMNS),
-            epochs=100,
-            paper_epochs=1000,
-            relaxed={"temperature": 1.0},
-        ),
-        "structured-categorical": Row(
-            "The same, 392-(20x10)-(20x10)-392, categorical (Jang et al., 2017, table 1)",
-            {**STRUCTURED, "layers": (20, 20), "classes": 10},
-            GUMBEL_COLUMNS,
-            _row((73.1, 67.9, 63.0, 61.8, 61.1, 59.0, 59.7), GUMBEL_COLUMNS),
-            epochs=60,
-            paper_epochs=1000,
-            relaxed={"temperature": 1.0},
-        ),
-        "vae-bernoulli": Row(
-            "VAE, 784-200-784, Bernoulli latents (Jang et al., 2017, table 1)",
-            {
-                "model": "categorical-vae",
-                "data": "binarized-mnist",
-                "latents": 200,
-                "classes": 2,
-                "encoder_hidden": (),
-                "decoder_hidden": (),
-            },
-            GUMBEL_COLUMNS,
-            _row((112.2, 110.9, 109.7, 116.0, 111.5, 105.0, 111.5), GUMBEL_COLUMNS),
-            epochs=40,
-            paper_epochs=1000,
-            relaxed=TEMPERATURE_OF_VAE,
-        ),
-        "vae-categorical": Row(
-            "VAE, 784-(20x10)-200-784, categorical latents (Jang et al., 2017, table 1)",
-            {
-                "model": "categorical-vae",
-                "data": "binarized-mnist",
-                "latents": 20,
-                "classes": 10,
-                "encoder_hidden": (),
-                "decoder_hidden": (200,),
-                "activation": "tanh",
-            },
-            GUMBEL_COLUMNS,
-            _row((110.6, 128.8, 107.0, 110.9, 107.8, 101.5, 107.8), GUMBEL_COLUMNS),
-            epochs=40,
-            paper_epochs=1000,
-            relaxed=TEMPERATURE_OF_VAE,
-        ),
-    },
-    "muprop": {
-        "sbn-200": Row(
-            "Sigmoid belief net 200-784, test bound (Gu et al., 2016, table 3)",
-            {"model": "sbn", "data": "binarized-mnist", "layers": (200,)},
-            MUPROP_COLUMNS,
-            _row((113.5, 113.6, 113.1, 129.4, 112.4), MUPROP_COLUMNS),
-            epochs=40,
-            paper_epochs=2000,
-            figure="ELBO",
-        ),
-        "sbn-200-200": Row(
-            "Sigmoid belief net 200-200-784, test bound (Gu et al., 2016, table 3)",
-            {"model": "sbn", "data": "binarized-mnist", "layers": (200, 200)},
-            MUPROP_COLUMNS,
-            _row((99.7, 100.4, 100.4, 119.9, 103.5), MUPROP_COLUMNS),
-            epochs=40,
-            paper_epochs=2000,
-            figure="ELBO",
-        ),
-    },
-    "vimco": {
-        f"{name}-{particles}": Row(
-            f"{about}, {particles} particle{'s' * (particles > 1)} (Maddison et al., 2017, table 1, L_50000)",
-            {"model": "sbn", "data": "binarized-mnist", "layers": layers},
-            {
-                "gumbel-softmax": {"estimator": "gumbel-softmax", "temperature": 2 / 3, **_bound},
-                "vimco": {"estimator": "vimco", **_bound} if particles > 1 else {"estimator": "nvil"},
-            },
-            {"gumbel-softmax": figures[0], "vimco": figures[1]},
-            epochs=10 if particles == 50 else 40,
-            paper_epochs=12_800,
-        )
-        for name, about, layers, published in (
-            ("sbn-200", "Sigmoid belief net 200-784", (200,), ((107.3, 104.4), (104.9, 101.9), (104.3, 98.8))),
-            ("sbn-200-200", "Sigmoid belief net 200-200-784", (200, 200), ((102.1, 92.9), (99.9, 91.7), (99.5, 90.7))),
-        )
-        for particles, figures in zip((1, 5, 50), published, strict=True)
-        for _bound in ({"bound": "iwae", "particles": particles} if particles > 1 else {},)
-    },
-}
 
 
 def cells(prefix: str = "") -> Iterator[str]:
@@ -203,7 +59,7 @@ def settings_of(cell: str, rate: float, epochs: int) -> dict[str, Any]:
     """All that a run of the cell is trained with."""
     table, row_name, column = cell.split("/")
     row = TABLES[table][row_name]
-    chosen = {**row.settings, **SHARED, **row.columns[column]}
+    chosen = {**SHARED, **row.settings, **row.columns[column]}
     if row.relaxed and "gumbel" in column:
         chosen |= row.relaxed
     if "slope_end" in chosen:
@@ -225,7 +81,7 @@ def folder_of(cell: str, budget: str, rate: float, epochs: int) -> Path:
 def asked_of(cell: str, epochs: int) -> str:
     """What a record must have been made with to count."""
     row = TABLES[cell.split("/")[0]][cell.split("/")[1]]
-    return digest([[settings_of(cell, rate, epochs) for rate in RATES], row.particles, row.figure])
+    return digest([[settings_of(cell, rate, epochs) for rate in row.rates], row.particles, row.figure])
 
 
 def epochs_of(cell: str, budget: str) -> int:
@@ -306,8 +162,8 @@ def reproduce(cell: str, budget: str) -> None:
     row = TABLES[table][row_name]
     epochs = epochs_of(cell, budget)
     first = max(1, epochs // VALIDATIONS)
-    losses = dict.fromkeys(RATES, math.inf)
-    for rate in RATES:
+    losses = dict.fromkeys(row.rates, math.inf)
+    for rate in row.rates:
         folder = folder_of(cell, budget, rate, epochs)
         try:
             train(cell, folder, rate, epochs, first)
@@ -326,7 +182,7 @@ def reproduce(cell: str, budget: str) -> None:
     state = json.loads((folder / "checkpoints" / "last" / "state.json").read_text())
     record = {
         "about": row.about,
-        "command": f"python experiments/gradient-estimators/tables.py {cell}"
+        "command": f"python experiments/tables.py {cell}"
         + (f" --budget {budget}" if budget != "default" else ""),
         "published": row.published.get(column),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -407,8 +263,10 @@ def entry(row: Row, record: dict[str, Any] | None) -> str:
         words += f" (k = {ours['particles']:,}; -ELBO {-found['ELBO']['value']:.2f})"
     published = "–" if record["published"] is None else f"{record['published']:.1f}"
     rate = record["settings"]["learning_rate"]
-    edge = ", at an end of those tried" if rate in (RATES[0], RATES[-1]) else ""
-    return f"{words} / {published}; rate {rate:g}{edge}; {record['minutes']:.0f} min"
+    edge = ", at an end of those tried" if len(row.rates) > 1 and rate in (row.rates[0], row.rates[-1]) else ""
+    words += f" / {published}; rate {rate:g}{edge}; {record['minutes']:.0f} min"
+    active = [f"{figure['value']:g}" for name, figure in found.items() if name.startswith("active units of ")]
+    return f"{words}; active {' + '.join(active)}" if row.active_units else words
 
 
 def main() -> None:
