@@ -9,6 +9,7 @@ from ancestral.evaluation.hmc_density import HMCDensity, hmc_density
 from ancestral.evaluation.interpolation import interpolate, is_standard_normal, latent_grid
 from ancestral.evaluation.latents import active_units, activity
 from ancestral.evaluation.likelihood import bounds, evaluate
+from ancestral.evaluation.mutual_information import Information, information, mutual_information
 from ancestral.evaluation.neighbors import nearest_training_rows
 from ancestral.evaluation.outliers import auroc, out_of_distribution
 
@@ -18,6 +19,7 @@ __all__ = [
     "Figure",
     "Gaps",
     "HMCDensity",
+    "Information",
     "active_units",
     "activity",
     "amortization_gap",
@@ -31,9 +33,11 @@ __all__ = [
     "expected_calibration_error",
     "hmc_density",
     "inference_gaps",
+    "information",
     "interpolate",
     "is_standard_normal",
     "latent_grid",
+    "mutual_information",
     "nearest_training_rows",
     "out_of_distribution",
     "temperature",

@@ -1,0 +1,427 @@
+"""Figures 2 to 5 of Kingma and Welling (2014): three learning rules on the same two models.
+
+    python experiments/aevb/figures.py --list
+    python experiments/aevb/figures.py bound/mnist/20/aevb       # one cell; `bound` or `likelihood` is all of a figure
+    python experiments/aevb/figures.py bound --jobs 2            # resumes
+    python experiments/aevb/figures.py --draw                    # the pictures, and the claims in numbers
+
+``bound`` is figure 2: the ELBO of training and test rows against the training samples seen, AEVB beside wake-sleep with
+the same encoder. ``likelihood`` is figure 3: log p(x) with 3 latent dimensions, few or many training rows, and Monte
+Carlo EM besides. Figures 4 and 5, manifolds and samples, are drawn from the runs of ``bound``.
+
+As in the paper: one hidden layer of tanh units (500 for MNIST, 200 for Frey Faces, 100 in figure 3), weights started
+from N(0, 0.01²), Adagrad with a step size from {0.01, 0.02, 0.1} by the bound of training rows after the first 20,000
+samples, minibatches of 100 with one draw each, and a prior N(0, I) over the weights (a weight decay of 1 / N). MCEM has
+10 leapfrog steps at an acceptance of 0.9, then 5 updates; a chain for each row goes on from where it was.
+
+Not as in the paper, or not stated there: MNIST is the fixed binarization, with 50,000 training rows; 10^7 samples where
+the axis of the paper ends at 10^8 (``--samples 1e8``); Frey Faces are dequantized, once; and log p(x) of 1,000 rows is
+not the HMC density of the paper, which fails where a posterior has two modes, but importance sampling from the prior
+with 2^15 points that all rows share, which in 3 dimensions is enough.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import ancestral
+from ancestral.configs import DataConfig, VAEConfig
+from ancestral.distributions.support import base_of
+from ancestral.errors import AncestralError
+from ancestral.models import LatentVariableModel
+from ancestral.models.vae import variational_autoencoder
+from ancestral.objectives import Chains, elbo, monte_carlo_em, posterior_draws, wake_sleep
+from ancestral.objectives.iwae import bounds
+from ancestral.training.folder import write_atomically
+
+HERE = Path(__file__).parent
+STEPS = (0.01, 0.02, 0.1)
+CHOOSE_AFTER = 20_000
+BATCH = 100
+PER_DECADE = {"bound": 12, "likelihood": 4}
+"""Measurements."""
+MEASURED = 5_000
+"""Rows whose bound is measured, of training and of test each."""
+ESTIMATED = 1_000
+"""Rows whose likelihood is estimated."""
+POINTS = 2**15
+MCEM_UPDATES = 5
+DATA: dict[str, dict[str, Any]] = {
+    "mnist": {"data": "binarized-mnist", "hidden": (500,), "latent": (2, 3, 5, 10, 20, 200)},
+    "frey": {
+        "data": "frey-faces", "hidden": (200,), "latent": (2, 5, 10, 20),
+        "likelihood": "normal", "scale": "learned", "mean": "sigmoid",
+    },
+}  # fmt: skip
+ROWS = (1_000, 50_000)
+"""Of training, in figure 3."""
+
+
+def cells(prefix: str = "") -> Iterator[str]:
+    """The names of what is trained: figure/data/latent dimensions/rule and figure/training rows/rule."""
+    names = [
+        f"bound/{data}/{latent}/{rule}"
+        for data, settings in DATA.items()
+        for latent in settings["latent"]
+        for rule in ("aevb", "wake-sleep")
+        if (data, latent, rule) != ("mnist", 2, "wake-sleep")  # 2 is there for the manifold alone
+    ]
+    names += [
+        f"likelihood/{rows}/{rule}"
+        for rows in ROWS
+        for rule in ("aevb", "wake-sleep", "mcem")
+        if (rows, rule) != (50_000, "mcem")  # which the paper leaves out too: it is no online algorithm
+    ]
+    yield from (name for name in names if not prefix or f"{name}/".startswith(f"{prefix.strip('/')}/"))
+
+
+class Cell:
+    """A model, its data, and how it learns."""
+
+    def __init__(self, name: str) -> None:
+        figure, *where, self.rule = name.split("/")
+        self.name, self.figure = name, figure
+        settings = dict(DATA[where[0] if figure == "bound" else "mnist"])
+        dataset = ancestral.data.load(settings.pop("data"), DataConfig())
+        if figure == "bound":
+            settings["latent"], rows = int(where[1]), len(dataset.train)
+        else:
+            settings |= {"latent": 3, "hidden": (100,)}
+            rows = int(where[0])
+        raw = dataset.prepared(binarization="none", dequantize="no").description
+        config, prepared = VAEConfig(activation="tanh", **settings).resolve(dataset.requested, raw, "none")
+        dataset = dataset.prepared(prepared.binarization, prepared.dequantize)
+        torch.manual_seed(0)
+        vae = variational_autoencoder(config, dataset.description)  # type: ignore[arg-type]
+        self.model = LatentVariableModel(vae.p, vae.q)
+        for parameter in self.model.parameters():
+            nn.init.normal_(parameter, std=0.01)
+        self.train = dataset.rows("train", np.arange(rows))
+        self.test = dataset.rows("test", np.arange(len(dataset.test)))
+        self.dataset, self.settings = dataset, settings
+        self.chains: Chains | None = None
+
+    def optimizer(self, step: float) -> torch.optim.Optimizer:
+        return torch.optim.Adagrad(self.model.parameters(), lr=step, weight_decay=1 / len(self.train))
+
+    def learn(self, x: Tensor, rows: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """The updates of one minibatch."""
+        p, q, given = self.model.p, self.model.q, {"x": x}
+        if self.rule == "mcem":
+            chains = self.moved(given, rows)
+            for _ in range(MCEM_UPDATES):
+                update(monte_carlo_em(p, given, chains.values).mean(), optimizer)
+        elif self.rule == "wake-sleep":
+            wake, sleep = wake_sleep(p, q, given)
+            update((wake + sleep).mean(), optimizer)
+        else:
+            update(-elbo(p, q, given, analytic_kl=["z"]).mean(), optimizer)
+
+    def moved(self, given: dict[str, Tensor], rows: Tensor) -> Chains:
+        """Draws of the posteriors of these rows, from where their chains were."""
+        p = self.model.p
+        if self.chains is None:
+            self.chains = posterior_draws(p, {"x": self.train}, 1)
+        here = self.chains._replace(position=self.chains.position[:, rows])
+        found = posterior_draws(p, given, here)
+        self.chains.position[:, rows] = found.position
+        self.chains = self.chains._replace(step=found.step)
+        return found
+
+    def measured(self) -> dict[str, float]:
+        """Of training and test rows: the bound, or in figure 3 the likelihood."""
+        return {split: self.value(x) for split, x in (("train", self.train), ("test", self.test))}
+
+    def value(self, x: Tensor) -> float:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            if self.figure == "bound":
+                with torch.no_grad():
+                    return float(elbo(self.model.p, self.model.q, {"x": x[:MEASURED]}, analytic_kl=["z"]).mean())
+            return float(log_likelihood(self.model, x[:ESTIMATED]).mean())
+
+
+@torch.no_grad()
+def log_likelihood(model: LatentVariableModel, x: Tensor) -> Tensor:
+    """log 1/K sum_k p(x | z_k) for K points of the prior that all rows share, in nats, ``[rows]``."""
+    found = []
+    points = torch.quasirandom.SobolEngine(3, scramble=True, seed=0).draw(POINTS)
+    for z in torch.special.ndtri(points.clamp(1e-6, 1 - 1e-6)).split(2**13):
+        base, _ = base_of(model.p.conditionals["x"](z))
+        logits = base.logits.flatten(1)
+        found.append(x.flatten(1) @ logits.T - F.softplus(logits).sum(-1))
+    return torch.cat(found, -1).logsumexp(-1) - math.log(POINTS)
+
+
+def update(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def marks(samples: int, per_decade: int) -> list[int]:
+    """The samples after which is measured: whole minibatches, evenly spaced on a logarithmic axis."""
+    last = round(per_decade * math.log10(samples / 1e4))
+    found = {round(1e4 * 10 ** (i / per_decade) / BATCH) * BATCH for i in range(last + 1)}
+    return sorted({*found, CHOOSE_AFTER, samples} - {mark for mark in found if mark > samples})
+
+
+def batches(rows: int, begin: int, end: int) -> Iterator[Tensor]:
+    """The rows of each minibatch from one number of samples to another: each pass has an order of its own."""
+    for index in range(begin // BATCH, end // BATCH):
+        per_pass = rows // BATCH
+        epoch, position = divmod(index, per_pass)
+        if position == 0 or index == begin // BATCH:
+            order = torch.randperm(rows, generator=torch.Generator().manual_seed(epoch))
+        yield order[position * BATCH : (position + 1) * BATCH]
+
+
+def go(cell: Cell, optimizer: torch.optim.Optimizer, begin: int, end: int) -> None:
+    """Train from one number of samples to another; the noise is a function of where it begins."""
+    torch.manual_seed(begin)
+    for rows in batches(len(cell.train), begin, end):
+        cell.learn(cell.train[rows], rows, optimizer)
+
+
+def reproduce(name: str, samples: int) -> None:
+    """Choose the step size, train, measure, record after each measurement."""
+    torch.set_num_threads(1)
+    folder, file = HERE / "runs" / name, HERE / "results" / f"{name.replace('/', '--')}.json"
+    record: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"curve": [], "seconds": 0.0}
+    if "finished" in record and record["finished"] >= samples:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(exist_ok=True)
+    kept, started = folder / "state.pt", time.monotonic() - record["seconds"]
+    if "step size" not in record:
+        tried = {}
+        for step in STEPS:
+            cell = Cell(name)
+            go(cell, cell.optimizer(step), 0, CHOOSE_AFTER)
+            found = cell.measured()["train"]
+            tried[step] = found if math.isfinite(found) else -math.inf
+        if max(tried.values()) == -math.inf:
+            raise AncestralError(f"{name} has diverged with every step size.")
+        record["step size"] = max(tried, key=tried.__getitem__)
+        record["tried"] = {f"{step:g}": value for step, value in tried.items()}
+    cell = Cell(name)
+    optimizer = cell.optimizer(record["step size"])
+    seen = 0
+    if kept.exists():
+        state = torch.load(kept, weights_only=True)
+        cell.model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        seen = state["seen"]
+        if state["chains"] is not None:
+            zero = torch.zeros(())
+            cell.chains = Chains({}, state["chains"], state["chain step"], zero)
+        record["curve"] = [point for point in record["curve"] if point["samples"] <= seen]
+    for mark in marks(samples, PER_DECADE[cell.figure]):
+        if mark <= seen:
+            continue
+        go(cell, optimizer, seen, mark)
+        seen = mark
+        record["curve"].append({"samples": seen, **cell.measured(), "minutes": (time.monotonic() - started) / 60})
+        chains = cell.chains
+        state = {
+            "model": cell.model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "seen": seen,
+            "chains": None if chains is None else chains.position,
+            "chain step": None if chains is None else chains.step,
+        }
+        torch.save(state, kept.with_suffix(".new"))
+        os.replace(kept.with_suffix(".new"), kept)
+        record |= {
+            "command": f"python experiments/aevb/figures.py {name}",
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "version": ancestral.__version__,
+            "settings": {**cell.settings, "rows": len(cell.train), "rule": cell.rule, "batch": BATCH},
+            "digests": {split: cell.dataset.digest(split) for split in ("train", "test")},
+            "seconds": time.monotonic() - started,
+        }
+        write_atomically(file, (json.dumps(record, indent=1) + "\n").encode())
+        point = record["curve"][-1]
+        print(f"{name}: {seen:,} samples, train {point['train']:.2f}, test {point['test']:.2f}", flush=True)
+    if cell.figure == "likelihood" and cell.rule != "mcem":
+        with torch.no_grad():
+            found = bounds(cell.model.p, cell.model.q, {"x": cell.test[:ESTIMATED]}, 5_000)
+        record["L_5000 of the same test rows"] = float(found.log_prob.mean())
+    record["finished"] = samples
+    write_atomically(file, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def load(name: str) -> Cell:
+    """A trained cell."""
+    cell = Cell(name)
+    state = torch.load(HERE / "runs" / name / "state.pt", weights_only=True)
+    cell.model.load_state_dict(state["model"])
+    return cell
+
+
+def records(prefix: str) -> dict[str, dict[str, Any]]:
+    files = {name: HERE / "results" / f"{name.replace('/', '--')}.json" for name in cells(prefix)}
+    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+
+
+COLORS = {"aevb": "tab:red", "wake-sleep": "tab:green", "mcem": "tab:blue"}
+LABELS = {"aevb": "AEVB", "wake-sleep": "wake-sleep", "mcem": "Monte Carlo EM"}
+
+
+def panel(axes: Any, chosen: dict[str, dict[str, Any]], title: str, limits: tuple[float, float]) -> None:
+    for name, record in chosen.items():
+        rule = name.rsplit("/", 1)[1]
+        samples = [point["samples"] for point in record["curve"]]
+        for split, style in (("train", "-"), ("test", "--")):
+            values = [point[split] for point in record["curve"]]
+            axes.plot(samples, values, style, color=COLORS[rule], label=f"{LABELS[rule]} ({split})", linewidth=1.2)
+    axes.set_title(title, fontsize=9)
+    axes.set_ylim(*limits)
+    axes.grid(alpha=0.3)
+
+
+def draw() -> None:
+    """Every picture whose cells are recorded, in the layout of the paper; and its claims in numbers."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    found = records("bound")
+    columns = {"mnist": (3, 5, 10, 20, 200), "frey": (2, 5, 10, 20)}
+    limits = {"mnist": (-150, -90), "frey": (0, 1600)}
+    if found:
+        figure, grid = pyplot.subplots(2, 5, figsize=(14, 5.6), dpi=100)
+        for row, data in enumerate(columns):
+            for column in range(5):
+                axes = grid[row][column]
+                if column >= len(columns[data]):
+                    axes.axis("off")
+                    continue
+                latent = columns[data][column]
+                chosen = {name: record for name, record in found.items() if name.startswith(f"bound/{data}/{latent}/")}
+                title = f"{'MNIST' if data == 'mnist' else 'Frey Faces'}, {latent} latent dimensions"
+                panel(axes, chosen, title, limits[data])
+                axes.set_xscale("log")
+        grid[0][0].set_ylabel("ELBO, nats per image")
+        grid[1][0].set_ylabel("ELBO, nats per image")
+        grid[1][2].set_xlabel("training samples seen")
+        grid[1][4].legend(*grid[0][0].get_legend_handles_labels(), loc="center", fontsize=9)
+        figure.tight_layout()
+        figure.savefig(HERE / "figure-2.png")
+        pyplot.close(figure)
+    found = records("likelihood")
+    if found:
+        figure, grid = pyplot.subplots(1, 2, figsize=(9, 3.6), dpi=100)
+        for axes, rows in zip(grid, ROWS, strict=True):
+            chosen = {name: record for name, record in found.items() if name.startswith(f"likelihood/{rows}/")}
+            panel(axes, chosen, f"{rows:,} training rows", (-180, -120))
+            axes.set_xscale("log")
+            axes.set_xlabel("training samples seen")
+            if chosen:
+                axes.legend(fontsize=7)
+        grid[0].set_ylabel("log p(x), nats per image")
+        figure.tight_layout()
+        figure.savefig(HERE / "figure-3.png")
+        pyplot.close(figure)
+    pictures()
+    print(claims())
+
+
+def pictures() -> None:
+    """Figures 4 and 5: manifolds of two latent dimensions, and samples."""
+    from ancestral.evaluation import latent_grid
+    from ancestral.training.pictures import grid, save_picture
+
+    for data in DATA:
+        name = f"bound/{data}/2/aevb"
+        if (HERE / "runs" / name / "state.pt").exists():
+            save_picture(grid(latent_grid(load(name).model, 20), 20, zoom=1), HERE / f"figure-4-{data}.png")
+    for latent in (2, 5, 10, 20):
+        name = f"bound/mnist/{latent}/aevb"
+        if (HERE / "runs" / name / "state.pt").exists():
+            torch.manual_seed(0)
+            means = load(name).model.sample(100)
+            save_picture(grid(means, 10, zoom=1), HERE / f"figure-5-{latent}.png")
+
+
+def claims() -> str:
+    """At every size: is AEVB above wake-sleep at the end, and how many samples does it need to get where that ends?"""
+    lines = [
+        "| model | AEVB: train / test | wake-sleep: train / test | samples until AEVB is where wake-sleep ends |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    every = records("bound") | records("likelihood")
+    for name, record in every.items():
+        other = every.get(name.removesuffix("aevb") + "wake-sleep")
+        if not name.endswith("/aevb") or other is None:
+            continue
+        ends = [f"{r['curve'][-1]['train']:.2f} / {r['curve'][-1]['test']:.2f}" for r in (record, other)]
+        last = other["curve"][-1]
+        needed = next((p["samples"] for p in record["curve"] if p["test"] >= last["test"]), None)
+        words = "never" if needed is None else f"{needed:,} of {last['samples']:,}"
+        lines.append(f"| {name.removesuffix('/aevb')} | {ends[0]} | {ends[1]} | {words} |")
+    return "\n".join(lines)
+
+
+def drive(names: list[str], samples: int, jobs: int) -> int:
+    """Run cells in so many processes, each with one thread; how many failed."""
+    waiting, running, failed = list(names), dict[str, subprocess.Popen[bytes]](), 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            name = waiting.pop(0)
+            running[name] = subprocess.Popen(
+                [sys.executable, __file__, name, "--samples", str(samples)], env=environment
+            )
+        time.sleep(1)
+        for name, process in list(running.items()):
+            if process.poll() is not None:
+                del running[name]
+                failed += process.returncode != 0
+    return failed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cells", nargs="?", help="a cell, or the beginning of several")
+    parser.add_argument("--samples", type=float, default=1e7, help="training samples seen at the end (1e7)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, each with one thread")
+    parser.add_argument("--list", action="store_true", help="show the cells")
+    parser.add_argument("--draw", action="store_true", help="draw what is recorded, and print the claims in numbers")
+    arguments = parser.parse_args()
+    names = list(cells(arguments.cells or ""))
+    if arguments.draw:
+        draw()
+    elif not names:
+        sys.exit(f"error: there are no cells {arguments.cells!r}; --list shows them.")
+    elif not CHOOSE_AFTER <= arguments.samples < math.inf:
+        sys.exit(f"error: samples is {arguments.samples:g}, but the step size is chosen after {CHOOSE_AFTER:,}.")
+    elif arguments.list or not arguments.cells:
+        print("\n".join(names))
+    elif names == [arguments.cells]:
+        try:
+            reproduce(arguments.cells, int(arguments.samples) // BATCH * BATCH)
+        except AncestralError as error:
+            sys.exit(f"error: {error}")
+    else:
+        sys.exit(1 if drive(names, int(arguments.samples), max(1, arguments.jobs)) else 0)
+
+
+if __name__ == "__main__":
+    main()
