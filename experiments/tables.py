@@ -271,7 +271,7 @@ def entry(row: Row, record: dict[str, Any] | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cells", nargs="?", help="table, table/row or table/row/column")
+    parser.add_argument("cells", nargs="*", help="table, table/row or table/row/column; one or several")
     parser.add_argument("--budget", choices=("default", "paper"), default="default")
     parser.add_argument("--jobs", type=int, default=1, help="processes, each with one thread")
     parser.add_argument("--list", action="store_true", help="show the cells")
@@ -280,16 +280,17 @@ def main() -> None:
     if arguments.write:
         print(written(arguments.budget))
         return
-    names = list(cells(arguments.cells or ""))
-    if not names:
-        sys.exit(f"error: there are no cells {arguments.cells!r}; --list shows them.")
+    for prefix in arguments.cells:
+        if not list(cells(prefix)):
+            sys.exit(f"error: there are no cells {prefix!r}; --list shows them.")
+    names = list(dict.fromkeys(name for prefix in arguments.cells or [""] for name in cells(prefix)))
     if arguments.list or not arguments.cells:
         print("\n".join(names))
-    elif names == [arguments.cells]:
+    elif len(names) == 1:
         from ancestral.errors import AncestralError
 
         try:
-            reproduce(arguments.cells, arguments.budget)
+            reproduce(names[0], arguments.budget)
         except AncestralError as error:
             sys.exit(f"error: {error}")
     else:
