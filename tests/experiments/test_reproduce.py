@@ -1,0 +1,123 @@
+"""The single results: every experiment can be trained, and a record holds what it was trained with."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ancestral.configs import MODELS, DataConfig, TrainingConfig
+from ancestral.errors import AncestralError
+from ancestral.training.progress import Silent
+
+PLACE = Path(__file__).parents[2] / "experiments" / "reproduce.py"
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The program, which writes beside itself, in a folder of its own."""
+    specification = importlib.util.spec_from_file_location("reproduce", PLACE)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    monkeypatch.setattr(module, "HERE", tmp_path)
+    return module
+
+
+@pytest.fixture
+def small(program: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The program with one small experiment besides."""
+    experiment = {
+        "about": "Digits",
+        "published": "17 nats",
+        "settings": {"model": "vae", "data": "digits", "latent": 2, "hidden": (5,), "epochs": 1, "batch_size": 499},
+        "paper": {"epochs": 2},
+        "particles": 7,
+        "pictures": ("curve", "manifold"),
+    }
+    monkeypatch.setitem(program.EXPERIMENTS, "small", experiment)
+    return program
+
+
+def settings_of(experiment: dict[str, Any]) -> Any:
+    yield experiment["settings"]
+    if "paper" in experiment:
+        yield experiment["settings"] | experiment["paper"]
+
+
+def test_every_experiment_can_be_trained(program: Any) -> None:
+    training, of_data = ({field.name for field in dataclasses.fields(kind)} for kind in (TrainingConfig, DataConfig))
+    for name, experiment in program.EXPERIMENTS.items():
+        assert not any(program.PICTURES[picture] is None for picture in experiment.get("pictures", ())), name
+        for settings in settings_of(experiment):
+            left = {key: value for key, value in settings.items() if key not in ("model", "data")}
+            TrainingConfig(**{key: left.pop(key) for key in training & left.keys()})
+            DataConfig(**{key: left.pop(key) for key in of_data & left.keys()})
+            MODELS[settings["model"]][0](**left)  # raises what is wrong
+
+
+def test_a_result_is_trained_drawn_and_recorded_and_with_the_budget_of_the_paper_apart(
+    small: Any, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib", reason="the pictures of experiments need it")
+    small.reproduce("small")
+    small.reproduce("small", paper=True)
+    for folder, epochs, command in (("small", 1, "small"), ("small-paper", 2, "small --paper")):
+        record = json.loads((tmp_path / folder / "result.json").read_text())
+        assert record["settings"]["epochs"] == epochs
+        assert record["updates"] == epochs * 3  # batches of 1,437 training rows
+        assert record["command"] == f"python experiments/reproduce.py {command}"
+        figure = next(figure for figure in record["figures"] if figure["name"] == "log p(x)")
+        assert (figure["particles"], figure["data"].split(", ")[1]) == (7, "test")
+        assert f"| 17 nats | -log p(x) ≤ **{-figure['value']:.2f}** ± {figure['standard_error']:.2f}" in small.table()
+        assert (tmp_path / folder / "curve.png").exists()
+        assert (tmp_path / folder / "manifold.png").exists()
+
+
+class Stop(Silent):
+    """Interrupts training at once, as Ctrl-C does."""
+
+    def update(self, done: int, epoch: float, scalars: dict[str, float]) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_what_was_interrupted_is_no_result_until_it_has_been_continued(
+    small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(small.EXPERIMENTS["small"], "pictures", ())
+    with monkeypatch.context() as patch:
+        patch.setattr(small, "make_reporter", Stop)
+        with pytest.raises(AncestralError, match="small was interrupted; the same command continues it"):
+            small.reproduce("small")
+    assert not (tmp_path / "small" / "result.json").exists()
+    small.reproduce("small")
+    assert json.loads((tmp_path / "small" / "result.json").read_text())["updates"] == 3
+
+
+def test_a_larger_budget_that_is_not_there_is_an_error(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "gan-mnist", "--paper"])
+    with pytest.raises(SystemExit, match="gan-mnist has one budget: leave --paper out"):
+        program.main()
+
+
+def test_the_recorded_results_were_made_with_the_settings_of_their_experiments() -> None:
+    specification = importlib.util.spec_from_file_location("reproduce", PLACE)
+    assert specification is not None
+    assert specification.loader is not None
+    program = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(program)
+    for name, experiment in program.EXPERIMENTS.items():
+        file = PLACE.parent / name / "result.json"
+        if file.exists():
+            recorded = json.loads(file.read_text())["settings"]
+            for key, value in experiment["settings"].items():
+                if key not in ("model", "data"):
+                    kept = tuple(recorded[key]) if isinstance(value, tuple) else recorded[key]
+                    assert kept == value, (name, key)
