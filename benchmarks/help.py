@@ -34,7 +34,7 @@ def seconds(command: list[str]) -> tuple[float, float]:
 
 def main() -> None:
     script = Path(sys.executable).with_name("ancestral")
-    start = [str(script)] if script.exists() else [sys.executable, "-m", "ancestral.cli"]
+    start = [str(script)] if script.exists() else [sys.executable, "-m", "ancestral"]
     commands = {"python, bare": [sys.executable, "-c", ""], "ancestral --help": [*start, "--help"]}
     for words in (["train", "vae"], ["train", "gan"], *([verb] for verb in VERBS)):
         commands[f"ancestral {' '.join(words)} --help"] = [*start, *words, "--help"]

@@ -79,7 +79,7 @@ def environment(tmp_path: Path) -> Path:
     """A folder that the Makefile takes for an environment where everything is installed."""
     folder = tmp_path / "venv"
     (folder / "bin").mkdir(parents=True)
-    shim = f'#!/bin/sh\nexec {sys.executable} -m ancestral.cli "$@"\n'
+    shim = f'#!/bin/sh\nexec {sys.executable} -m ancestral "$@"\n'
     for name, text in (("pip", "#!/bin/sh\nexit 1\n"), ("ancestral", shim)):
         (folder / "bin" / name).write_text(text, encoding="utf-8")
         (folder / "bin" / name).chmod(0o755)

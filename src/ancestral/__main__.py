@@ -1,4 +1,4 @@
-"""``python -m ancestral.cli``, where the script is not on the path."""
+"""``python -m ancestral``, where the script is not on the path."""
 
 import sys
 

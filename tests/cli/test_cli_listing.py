@@ -92,7 +92,7 @@ def test_doctor_says_whether_a_loss_can_be_compiled(command: Any, monkeypatch: p
 def test_a_reader_who_leaves_is_met_with_silence(words: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "ancestral.cli", *words]
+    command = [sys.executable, "-m", "ancestral", *words]
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")

@@ -158,7 +158,7 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_again_to_the_same_end(
 def interrupted(words: list[str], number: int, after: str) -> tuple[int, str]:
     """Status and output of a command that is sent a signal once its output has a word."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "ancestral.cli", *words],
+        [sys.executable, "-m", "ancestral", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -267,6 +267,11 @@ def test_a_setting_without_effect_is_an_error(kind: type, values: dict[str, Any]
             ({"estimator": name, "bound": "iwae"}, f"{name} is for a plain expectation.*vimco")
             for name in OF_EXPECTATIONS
         ],
+        ({"estimator": "nvil", "bound": "iwae", "particles": 2}, "nvil divides its signal.*--estimator vimco"),
+        (
+            {"estimator": "reinforce", "normalize": True, "bound": "iwae", "particles": 2},
+            "reinforce divides its signal.*--estimator vimco",
+        ),
         ({"estimator": "rloo", "bound": "iwae", "particles": 2}, "called vimco under the iwae.*--estimator vimco"),
         ({"estimator": "vimco", "particles": 2}, "called rloo under the elbo.*--estimator rloo"),
         ({"estimator": "rloo"}, "particles is 1, but rloo compares.*--particles 2"),

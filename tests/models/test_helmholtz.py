@@ -186,6 +186,7 @@ def test_real_numbers_are_refused() -> None:
         ({"validation_particles": -1}, "validation_particles is -1"),
         ({"objective": "elbo", "estimator": "gumbel-softmax", "recognition": "darn"}, "recognition is darn.*nvil"),
         ({"objective": "iwae", "estimator": "muprop", "particles": 3}, "muprop is for a plain expectation"),
+        ({"objective": "iwae", "particles": 3}, "nvil divides its signal .* use --estimator vimco"),
     ],
 )
 def test_settings_that_are_wrong_or_without_effect_are_errors(settings: dict[str, Any], words: str) -> None:

@@ -192,6 +192,10 @@ def test_they_learn_the_digits_are_kept_and_used(tmp_path: Path, name: str, sett
         ({"beta": -0.5}, "beta is -0.5"),
         ({"beta": 0.0, "kl_warmup": 2.0}, "kl_warmup has no effect where beta is 0"),
         ({"bound": "iwae", "beta": 0.5, "kl_warmup": 0.0}, "beta has no effect with the iwae bound"),
+        (
+            {"bound": "iwae", "gradient": "doubly-reparameterized", "normalization": "batch", "kl_warmup": 0.0},
+            "through batch normalization every particle changes all: use --gradient total",
+        ),
         ({"normalization": "btach"}, "there is no normalization 'btach'. Did you mean 'batch'"),
         ({"activation": "tahn"}, "there is no activation 'tahn'. Did you mean 'tanh'"),
     ],

@@ -21,7 +21,8 @@ class BayesClassifierConfig(NetworkSettings, BoundSettings, LikelihoodSettings):
 
     latent: int = 50
     """Dimensions of the latent variable z of a class-conditional variational autoencoder, p(z) p(x | y, z); 0: none, so
-    that the components of x are independent given y, and all is exact (naive Bayes)."""
+    that the components of x are independent given y, and all is exact (naive Bayes): a model without hidden layers,
+    which is learned soonest with a --learning-rate of 0.05."""
     hidden: tuple[int, ...] = (500,)
     """Units of the hidden layers of q(z | x, y), after convolutions if there are any, and in reverse of p(x | y, z).
     The label enters at the last of them, and at the first of p(x | y, z)."""

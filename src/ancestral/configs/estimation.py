@@ -80,6 +80,11 @@ class EstimatorSettings:
     slope_end: float = 5.0
     """Where a rising slope stays."""
 
+    @property
+    def normalizes(self) -> bool:
+        """Whether the signal is divided by its standard deviation: what does not pass it would then outweigh it."""
+        return self.normalize or self.estimator == "nvil"
+
     def check_estimator(self, bound: str, classes: int | None = None) -> None:
         """Raise where a setting is out of range or has no effect, or the estimator does not suit the model.
 
@@ -96,6 +101,11 @@ class EstimatorSettings:
             raise AncestralError(
                 f"the estimator {self.estimator} is for a plain expectation, which the iwae bound is not: use "
                 "--estimator vimco, or --bound elbo."
+            )
+        if self.normalizes and bound == "iwae":
+            raise AncestralError(
+                f"the estimator {self.estimator} divides its signal by its standard deviation, but not what the weights "
+                "of the iwae bound tell q besides, which would outweigh it: use --estimator vimco, or the elbo."
             )
         if self.estimator == "disarm" and classes not in (None, 2):
             kinds = f"these have {classes} classes" if classes else "labels are one-hot vectors"

@@ -54,6 +54,12 @@ class HierarchySettings(PathSettings, LikelihoodSettings):
                 raise AncestralError(f"there is no {field} {value!r}. " + nearest(value, options))
         self.check_bound()
         self.check_likelihood()
+        if self.bound == "iwae" and self.gradient == "doubly-reparameterized" and self.normalization == "batch":
+            raise AncestralError(
+                "the doubly reparameterized gradient of the iwae bound takes each weight for a function of its own "
+                "particle, but through batch normalization every particle changes all: use --gradient total, or "
+                "--normalization none."
+            )
         if self.bound == "iwae" and self.beta != 1:
             raise AncestralError("beta has no effect with the iwae bound: use --bound elbo.")
         if self.beta == 0 and self.kl_warmup:

@@ -27,7 +27,8 @@ class M2Config(NetworkSettings, EstimatorSettings, LikelihoodSettings):
     """Dimensions of the latent variable z."""
     alpha: float = 0.1
     """Weight of -log q(y | x) of a row with a label, where the bound of all rows has weight 1 (Kingma et al., 2014, eq.
-    9, divided by the number of rows)."""
+    9, divided by the number of rows). An estimator that normalizes its signal (nvil, --normalize) makes the rows
+    without a label say less, as a larger alpha would."""
     hidden: tuple[int, ...] = (500,)
     """Units of the hidden layers of q(y | x) and q(z | x, y), after convolutions if there are any, and in reverse of
     p(x | y, z). The label enters at the last of them, and at the first of p(x | y, z)."""

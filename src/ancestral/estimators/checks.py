@@ -101,8 +101,9 @@ def require_reduction(estimator: Estimator, name: str, distribution: Distributio
         EstimatorError: it names the variable, and estimators that would do.
     """
     if reduction not in getattr(estimator, "reductions", REDUCTIONS):
+        called = type(estimator).__name__ + "(normalize=True)" * bool(getattr(estimator, "normalize", False))
         raise EstimatorError(
-            f"{type(estimator).__name__}, the estimator of {name!r}, is for a plain expectation such as elbo, not for "
+            f"{called}, the estimator of {name!r}, is for a plain expectation such as elbo, not for "
             f'the importance-weighted bound. Choose another: estimators={{"{name}": ...}} with '
             f"{CURES[kind_of(distribution)]}; LikelihoodRatio() is VIMCO there."
         )

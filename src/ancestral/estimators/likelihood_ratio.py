@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ancestral.core import Cost, Site, Trace
+from ancestral.core import Cost, Reduction, Site, Trace
 from ancestral.estimators.baselines import Baseline, Baselines, InputDependent, LeaveOneOut, MovingAverage
 from ancestral.estimators.checks import KINDS, REDUCTIONS, require_kind
 from ancestral.estimators.own_parameters import minimized
@@ -27,17 +27,17 @@ class LikelihoodRatio(nn.Module):
     Args:
         baseline: one, several, a number, or None. See :mod:`ancestral.estimators.baselines`.
         normalize: divide the signal by its running standard deviation where that is above 1: another length of the
-            gradient, in the right direction on average where q learns from the signal alone. A divergence in closed
-            form would outweigh it, and is refused.
+            gradient, in the right direction on average where q learns from the signal alone. What does not pass the
+            signal would outweigh it: a divergence in closed form is refused, and so is the importance-weighted bound.
 
     Raises:
-        EstimatorError: the baseline compares particles and there is only one; a Bernoulli logit is infinite.
+        EstimatorError: the baseline compares particles and there is only one; a Bernoulli logit is infinite; the
+            signal is normalized and the bound the importance-weighted one.
 
     Source: Williams (1992); Mnih and Gregor (2014), NVIL; Mnih and Rezende (2016), VIMCO; Kool et al. (2019), RLOO.
     """
 
     kinds = KINDS
-    reductions = REDUCTIONS
 
     def __init__(
         self,
@@ -49,6 +49,8 @@ class LikelihoodRatio(nn.Module):
         self.baselines = Baselines(baseline, normalize)
         self.normalize = self.baselines.normalize
         self.unbiased = not normalize
+        # under the importance-weighted bound q learns from the weights too, whose gradient passes no signal
+        self.reductions: tuple[Reduction, ...] = ("mean",) if normalize else REDUCTIONS
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
         require_kind(self, name, distribution)

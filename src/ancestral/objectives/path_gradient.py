@@ -29,7 +29,9 @@ the support of q does not depend on φ: not for a uniform variable.)
 .. math:: \sum_k ŵ_k \frac{∂ \log w_k}{∂ z_k} \frac{∂ z_k}{∂ φ},  and
           \sum_k ŵ_k^2 \frac{∂ \log w_k}{∂ z_k} \frac{∂ z_k}{∂ φ}
 
-Where q is the exact posterior, w does not depend on z, and both are 0 for every draw.
+Where q is the exact posterior, w does not depend on z, and both are 0 for every draw. The doubly reparameterized
+gradient of several particles takes :math:`w_k` for a function of :math:`z_k` alone: with batch normalization between
+latent variables, through which one particle changes another, it is biased.
 
 Source: Roeder, Wu and Duvenaud (2017), eq. 8; Tucker, Lawson, Gu and Maddison (2019), eq. 8.
 """

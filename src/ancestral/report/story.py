@@ -193,7 +193,7 @@ def command_of(story: Story) -> tuple[list[str], bool]:
     if not words:
         return [], True
     started = Path(words[0])
-    ours = started.name in ("ancestral", "ancestral.exe") or started.parts[-2:] == ("cli", "__main__.py")
+    ours = started.name in ("ancestral", "ancestral.exe") or started.parts[-2:] == ("ancestral", "__main__.py")
     return (["ancestral", *words[1:]] if ours else ["python", *words]), ours
 
 
