@@ -182,8 +182,7 @@ def reproduce(cell: str, budget: str) -> None:
     state = json.loads((folder / "checkpoints" / "last" / "state.json").read_text())
     record = {
         "about": row.about,
-        "command": f"python experiments/tables.py {cell}"
-        + (f" --budget {budget}" if budget != "default" else ""),
+        "command": f"python experiments/tables.py {cell}" + (f" --budget {budget}" if budget != "default" else ""),
         "published": row.published.get(column),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "version": ancestral.__version__,
@@ -232,41 +231,43 @@ def drive(names: list[str], budget: str, jobs: int) -> int:
 
 
 def written(budget: str) -> str:
-    """All tables as Markdown: ours beside the published figure, as they came."""
+    """Every row of which a cell is recorded as a table in Markdown: ours beside the published figure, as they came."""
     lines: list[str] = []
     for table, rows in TABLES.items():
-        columns = list(dict.fromkeys(column for row in rows.values() for column in row.columns))
-        records = {name: recorded(name, budget) for name in cells(table)}
-        if not any(records.values()):
-            continue
-        lines += [
-            f"### {table}", "",
-            "| | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns),
-        ]  # fmt: skip
         for name, row in rows.items():
-            entries = [entry(row, records.get(f"{table}/{name}/{column}")) for column in columns]
-            if any(entries):
+            records = {column: recorded(f"{table}/{name}/{column}", budget) for column in row.columns}
+            if any(records.values()):
                 epochs = row.epochs if budget == "default" else row.paper_epochs
-                lines.append(f"| {row.about}; {epochs:,} passes | " + " | ".join(entries) + " |")
-        lines.append("")
-    return "\n".join(lines)
+                units = " active units |" if row.active_units else ""
+                lines += [
+                    f"**{row.about}**, {epochs:,} passes (`{table}/{name}`)",
+                    "",
+                    f"| | -log p, k = {row.particles:,} | -ELBO | published | learning rate |{units}",
+                    "| --- | ---: | ---: | ---: | ---: |" + " ---: |" * row.active_units,
+                    *(entry(row, column, record) for column, record in records.items()),
+                    "",
+                ]
+    return "\n".join(lines).rstrip()
 
 
-def entry(row: Row, record: dict[str, Any] | None) -> str:
-    """Ours with its standard error, and the bound of one sample; behind the stroke what is published."""
+def entry(row: Row, column: str, record: dict[str, Any] | None) -> str:
+    """One line: ours with its standard error, that beside which the published figure stands in bold."""
     if record is None:
-        return ""
+        return f"| {column} |" + " |" * (4 + row.active_units)
     found = {figure["name"]: figure for figure in record["figures"]}
-    ours = next(figure for name, figure in found.items() if name.startswith(row.figure))
-    words = f"**{-ours['value']:.2f}** ± {ours['standard_error']:.2f}"
-    if not row.figure.startswith("ELBO"):
-        words += f" (k = {ours['particles']:,}; -ELBO {-found['ELBO']['value']:.2f})"
-    published = "–" if record["published"] is None else f"{record['published']:.1f}"
+    entries = []
+    for prefix in ("log p(", "ELBO"):
+        figure = next(figure for name, figure in found.items() if name.startswith(prefix))
+        value, error = f"{-figure['value']:.2f}", figure["standard_error"]
+        entries.append(f"**{value}** ± {error:.2f}" if prefix == row.figure else value)
+    entries.append("–" if record["published"] is None else f"{record['published']:.1f}")
     rate = record["settings"]["learning_rate"]
     edge = ", at an end of those tried" if len(row.rates) > 1 and rate in (row.rates[0], row.rates[-1]) else ""
-    words += f" / {published}; rate {rate:g}{edge}; {record['minutes']:.0f} min"
-    active = [f"{figure['value']:g}" for name, figure in found.items() if name.startswith("active units of ")]
-    return f"{words}; active {' + '.join(active)}" if row.active_units else words
+    entries.append(f"{rate:g}{edge}")
+    if row.active_units:
+        active = [f"{figure['value']:g}" for name, figure in found.items() if name.startswith("active units of ")]
+        entries.append(" + ".join(active))
+    return f"| {column} | {' | '.join(entries)} |"
 
 
 def main() -> None:

@@ -117,9 +117,10 @@ def test_a_cell_is_trained_recorded_and_then_left_alone(toy: Any, tmp_path: Path
     toy.reproduce(CELL, "default")
     assert file.stat().st_mtime_ns == before
     page = toy.written("default")
-    assert f"**{-figure['value']:.2f}** ± {figure['standard_error']:.2f} (k = 7; -ELBO" in page
-    assert "/ 17.0; rate" in page
-    assert "nvil" in page  # a column without a record is there, and empty
+    assert "**Digits**, 2 passes (`toy/digits`)" in page
+    assert f"| straight-through | **{-figure['value']:.2f}** ± {figure['standard_error']:.2f} | " in page
+    assert f"| 17.0 | {float(best):g}" in page
+    assert "| nvil | | | | |" in page  # a column without a record is there, and empty
     # a record that other settings have made counts no more
     toy.TABLES["toy"]["digits"] = dataclasses.replace(toy.TABLES["toy"]["digits"], particles=11)
     assert toy.recorded(CELL, "default") is None
@@ -129,11 +130,11 @@ def test_a_rate_at_the_end_of_those_tried_is_marked(toy: Any) -> None:
     row = toy.TABLES["toy"]["digits"]
     figures = [
         {"name": "log p(x)", "value": -3.0, "standard_error": 0.5, "particles": 7},
-        {"name": "ELBO", "value": -5},
+        {"name": "ELBO", "value": -5.0, "standard_error": 0.5},
     ]
     for rate in toy.TABLES["toy"]["digits"].rates:
         record = {"figures": figures, "published": None, "settings": {"learning_rate": rate}, "minutes": 2.0}
-        assert ("at an end of those tried" in toy.entry(row, record)) == (rate != 3e-3)
+        assert ("at an end of those tried" in toy.entry(row, "nvil", record)) == (rate != 3e-3)
 
 
 def test_a_cell_that_diverges_at_every_rate_says_so(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
