@@ -154,7 +154,7 @@ def multiplications(rule: Rule, arguments: argparse.Namespace) -> int:
     next(steps)
     with counter:
         next(steps)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def table(family: str, measured: list[measure.Measured], arguments: argparse.Namespace) -> str:

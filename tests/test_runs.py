@@ -129,7 +129,7 @@ def test_a_run_is_found_again_with_its_weights_metrics_and_data(trained: Path) -
     assert torch.equal(run.model.encode(x), ancestral.load(trained / "run").model.encode(x))
     names = [figure.name for figure in run.evaluate(particles=3)]
     assert names[0] == "log p(x)"
-    assert names[-1] == "active units of z"
+    assert names[-3:] == ["active units of z", "mutual information of x and z", "effective sample size"]
 
 
 def test_either_checkpoint_is_loaded_by_name(run: Path) -> None:

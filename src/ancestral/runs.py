@@ -11,7 +11,7 @@ import platform
 import subprocess
 import sys
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,9 +23,19 @@ from torch import nn
 import ancestral.data
 from ancestral.configs import MODELS, DataConfig, DataDescription, ModelConfig, TrainingConfig
 from ancestral.data import Dataset, named_sets
+from ancestral.data.dataset import SPLITS
 from ancestral.distributions.support import MAXIMAL_SUPPORT
 from ancestral.errors import AncestralError, memory_ran_out, nearest
-from ancestral.evaluation import Figure, active_units, amortization_gap, classification, evaluate, out_of_distribution
+from ancestral.evaluation import (
+    Figure,
+    active_units,
+    amortization_gap,
+    classification,
+    effective_sample_size,
+    evaluate,
+    information,
+    out_of_distribution,
+)
 from ancestral.models import BUILDERS, LatentVariableModel
 from ancestral.models.contract import CanClassify, CanValidate
 from ancestral.networks.processor import multiplies_bfloat16
@@ -111,34 +121,49 @@ class Run:
         split: str = "test",
         gaps: bool = False,
         against: str | Dataset | None = None,
+        gap_progress: Callable[[int, int], None] | None = None,
+        keep: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> list[Figure]:
-        """Bounds of log p(x), active units, and how good a classifier is on held-out data.
+        """Bounds of log p(x), what the latent variables carry, and how good a classifier is on held-out data.
 
-        See :func:`ancestral.evaluation.evaluate`, whose ``limit`` does not concern active units, nor
-        :func:`ancestral.evaluation.classification`.
+        See :func:`ancestral.evaluation.evaluate`; and of other rows than its first ``limit``
+        :func:`ancestral.evaluation.active_units`, :func:`ancestral.evaluation.information`,
+        :func:`ancestral.evaluation.effective_sample_size` and :func:`ancestral.evaluation.classification`.
 
         Args:
             gaps: also what the bound loses by the family of q and by its encoder, of 100 rows or of ``limit``: see
                 :func:`ancestral.evaluation.amortization_gap`.
             against: other data, or their name, that the model should find less likely: see
                 :func:`ancestral.evaluation.out_of_distribution`.
+            gap_progress: of the gaps: called with the steps of optimization done, and those in all.
+            keep: the beginning of the names of files in which unfinished work is kept, so that the same call continues
+                it after an interruption. None keeps nothing.
         """
-        figures = []
-        if isinstance(self.model, LatentVariableModel) or not isinstance(self.model, CanClassify):
-            figures = evaluate(self.model, self.data, particles, split, **options)
-        if isinstance(self.model, LatentVariableModel):
-            figures += active_units(self.model, self.data, split)
+        if split not in SPLITS:
+            raise AncestralError(f"there is no split {split!r}. " + nearest(split, SPLITS))
         chosen = {name: options[name] for name in ("limit", "seed") if name in options}
+        seed = chosen.get("seed", 0)
+        others: list[Figure] = []  # first, being short: an interruption or an error then costs no likelihood
+        if isinstance(self.model, LatentVariableModel):
+            others += active_units(self.model, self.data, split)
+            others += information(self.model, self.data, split, seed)
+            inferred = self.model.latents() and self.model.q is not self.model.p
+            if inferred and particles > 1 and "iwae" in options.get("likelihood", "iwae"):
+                others.append(effective_sample_size(self.model, self.data, particles, split, seed))
         if isinstance(self.model, CanClassify):
-            figures += classification(self.model, self.data, split, chosen.get("seed", 0))
+            others += classification(self.model, self.data, split, seed)
         if gaps:
             rows = chosen.get("limit", 0) or GAP_ROWS
-            figures += amortization_gap(self.model, self.data, rows, split=split, seed=chosen.get("seed", 0))
+            others += amortization_gap(
+                self.model, self.data, rows, split=split, seed=seed, progress=gap_progress, keep=keep
+            )
         if against is not None:
             other = against if isinstance(against, Dataset) else self._prepared_alike(against)
-            figures += out_of_distribution(self.model, self.data, other, split, **chosen)
-        return figures
+            others += out_of_distribution(self.model, self.data, other, split, **chosen)
+        if isinstance(self.model, CanClassify) and not isinstance(self.model, LatentVariableModel):
+            return others
+        return [*evaluate(self.model, self.data, particles, split, keep=keep, **options), *others]
 
     def _prepared_alike(self, name: str) -> Dataset:
         """Other data, as the run's are prepared."""

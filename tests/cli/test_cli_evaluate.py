@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ancestral import load
-from ancestral.evaluation import likelihood, unfinished
+from ancestral.evaluation import amortization, likelihood, unfinished
 from ancestral.objectives.iwae import bounds
 
 
@@ -21,7 +21,7 @@ def test_table_and_json_agree(command: Any, runs: Any, tmp_path: Path) -> None:
     assert ended.status == 0
     record = json.loads(out.read_text(encoding="utf-8"))
     lines = ended.out.split("\n\n")[0].splitlines()
-    assert len(lines) == len(record["figures"]) == 6
+    assert len(lines) == len(record["figures"]) == 8
     for line, figure in zip(lines, record["figures"], strict=True):
         cells = re.split(r" {2,}", line)
         assert cells[0] == figure["name"]
@@ -108,7 +108,9 @@ def test_steps_of_the_ladder_stand_beside_one_another_in_the_run_folder(
     command("evaluate", run, "--likelihood", "hmc", "iwae", "--limit", 5, *chains)
     assert sorted(ways()) == sorted([*alone, *added, ("log p(x)", "density")])
     command("evaluate", run, "--likelihood", "hmc", "--limit", 6, *chains)  # other rows
-    assert ways() == [("log p(x)", "density"), ("active units of z", "variance"), ("gap of ais", "upper")]
+    of_model = [("active units of z", "variance"), ("mutual information of x and z", "mixture")]
+    stay = [("effective sample size", "weights"), ("gap of ais", "upper")]
+    assert ways() == [("log p(x)", "density"), *of_model, *stay]
     assert command("report", run).status == 0
     assert not list(run.glob("*.unfinished"))
 
@@ -121,10 +123,44 @@ def test_figures_of_other_weights_do_not_stay(command: Any, runs: Any, tmp_path:
     words = ("--likelihood", "hmc", "--limit", 5, "--chains", 4)
     command("evaluate", run, *words)
     record = json.loads(place.read_text(encoding="utf-8"))
-    assert [figure["name"] for figure in record["figures"]] == ["log p(x)", "active units of z"]
+    names = ["log p(x)", "active units of z", "mutual information of x and z"]
+    assert [figure["name"] for figure in record["figures"]] == names
     place.write_text("{", encoding="utf-8")
     assert command("evaluate", run, *words).status == 0
     assert json.loads(place.read_text(encoding="utf-8")) == record
+
+
+def test_gaps_and_scores_stay_beside_new_likelihoods_of_the_same_weights(
+    command: Any, runs: Any, tmp_path: Path
+) -> None:
+    run = runs.copy("vae", tmp_path / "run")
+
+    def figures() -> dict[str, tuple[float, str]]:
+        record = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+        return {figure["name"]: (figure["value"], figure["data"]) for figure in record["figures"]}
+
+    command("evaluate", run, "--gaps", "--against", "digits", "--limit", 3)
+    first = figures()
+    own = {"approximation gap", "amortization gap", "score", "score of digits", "AUROC against digits"}
+    assert own < set(first)
+    ended = command("evaluate", run, "--limit", 5)  # other rows
+    assert {name: value for name, value in figures().items() if name in own} == {name: first[name] for name in own}
+    assert figures()["log p(x)"] != first["log p(x)"]
+    assert "amortization gap" in ended.out
+    ended = command("evaluate", run, "--limit", 5, "--split", "validation")
+    assert "amortization gap, " in ended.out
+    assert ": data digits, test, first 3 rows" in ended.out
+    command("evaluate", run, "--gaps", "--limit", 4)
+    assert figures()["amortization gap"][1] == "digits, test, first 4 rows"
+    assert figures()["score"] == first["score"]
+
+
+def test_the_gaps_show_how_far_they_are(command: Any, runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(amortization, "ROWS", 2)
+    err = command("evaluate", runs.vae, "--limit", 3, "--gaps", "--json", runs.place / "gaps.json").err
+    assert "gaps" in err
+    assert "/1000" in err
 
 
 def test_an_interrupted_evaluation_is_continued_by_the_same_command(
@@ -176,3 +212,14 @@ def test_an_unknown_step_is_answered_with_the_nearest(command: Any, runs: Any) -
     ended = command("evaluate", runs.vae, "--likelihood", "isa")
     assert ended.status == 2
     assert "'isa'" in ended.err
+
+
+def test_a_collapsed_posterior_is_named_with_what_to_turn(command: Any, tmp_path: Path) -> None:
+    words = ("--latent", 3, "--hidden", 11, "--beta", 100, "--epochs", 4, "--learning-rate", 0.01)
+    command("train", "vae", "digits", *words, "--out", tmp_path / "run")
+    asked = ("--particles", 2, "--limit", 5)
+    assert "posterior collapse: 'z' says next to nothing" in command("evaluate", tmp_path / "run", *asked).out
+    assert "Lower --beta (now 100)." in command("evaluate", tmp_path / "run", *asked).out
+    words = ("--latent", 3, "--hidden", 11, "--epochs", 15, "--learning-rate", 0.01)
+    command("train", "vae", "digits", *words, "--out", tmp_path / "other")
+    assert "posterior collapse" not in command("evaluate", tmp_path / "other", *asked).out

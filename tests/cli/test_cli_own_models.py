@@ -215,4 +215,4 @@ def test_a_posterior_without_a_mean_is_shown_by_draws_and_keeps_its_labels(comma
     ended = command("evaluate", "run", *own, "--particles", 2, "--limit", 7)
     assert ended.status == 0
     assert "log p(x | y)" in ended.out
-    assert "active units" not in ended.out
+    assert "above 0.01, by 128 draws" in ended.out

@@ -226,6 +226,7 @@ HELMHOLTZ: dict[str, Case] = {
     "units": ("binary", {}, weights),
     "objective": ("elbo", {}, weights),
     "q_phase": ("both", REWEIGHTED, weights),
+    "kl_warmup": (1.5, ELBO, weights),
     "validation_particles": (7, {}, losses),
 }
 HIERARCHY: dict[str, Case] = {

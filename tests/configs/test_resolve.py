@@ -13,6 +13,7 @@ from ancestral.configs import (
     DataConfig,
     DataDescription,
     GANConfig,
+    HelmholtzConfig,
     SBNConfig,
     TrainingConfig,
     VAEConfig,
@@ -225,6 +226,10 @@ WITHOUT_EFFECT: list[tuple[type, dict[str, Any], str]] = [
     (GANConfig, {"discriminator_hidden": (), "dropout": 0.1}, "dropout"),
     (SBNConfig, {"bound": "iwae", "estimator": "reinforce", "kl_warmup": 1.0}, "kl_warmup"),
     (SBNConfig, {"task": "structured-prediction", "kl_warmup": 1.0}, "kl_warmup"),
+    *[
+        (HelmholtzConfig, {"objective": objective, "particles": particles, "kl_warmup": 1.0}, "kl_warmup")
+        for objective, particles in (("wake-sleep", 1), ("reweighted-wake-sleep", 3), ("iwae", 3))
+    ],
     (CategoricalVAEConfig, {"bound": "iwae", "kl_warmup": 1.0}, "kl_warmup"),
     (CategoricalVAEConfig, {"likelihood": "bernoulli", "scale": "shared"}, "scale"),
     (CategoricalVAEConfig, {"encoder_hidden": (), "decoder_hidden": (), "activation": "silu"}, "activation"),

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import pytest
 
 import ancestral
+from ancestral.models import BUILDERS
 
 pytest.importorskip("mkdocs", reason="the site's tools are not installed: pip install -e '.[docs]'")
 
@@ -92,6 +93,11 @@ def test_the_reference_shows_every_public_name(site: dict[str, Page]) -> None:
         for name in getattr(module, "__all__", ()):
             places = {f"{room}.{name}", f"{getattr(getattr(module, name), '__module__', room)}.{name}"}
             assert name == "__version__" or places & shown, f"{room}.{name} is on no page of docs/reference"
+
+
+def test_the_reference_shows_every_named_model(site: dict[str, Page]) -> None:
+    for name, builder in BUILDERS.items():
+        assert builder.__module__ in site["reference/models.html"].anchors, name
 
 
 def test_formulas_and_roles_are_rendered(site: dict[str, Page]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ancestral.data.dataset import Dataset, Rows
 from ancestral.data.loading import assemble
 from ancestral.data.raw import Raw
 from ancestral.errors import AncestralError, ShapeError
-from ancestral.evaluation import amortization_gap, inference_gaps
+from ancestral.evaluation import Figure, amortization, amortization_gap, inference_gaps
 from ancestral.models import FreePosterior, freed
 
 
@@ -99,7 +100,7 @@ def test_figures_are_means_over_the_first_rows_with_standard_errors(linear_gauss
         model, data, rows=13, steps=300, particles=5000, progress=lambda *done: seen.append(done)
     )
     assert torch.equal(torch.get_rng_state(), state)
-    assert seen == [(13, 13)]
+    assert seen == [(done, 300) for done in range(1, 301)]
     x = data.rows("test", np.arange(13)).double()
     best = divergence(known, best_gaussian(known, x), x)
     gap = divergence(known, known.rough_posterior(x), x) - best
@@ -113,6 +114,37 @@ def test_figures_are_means_over_the_first_rows_with_standard_errors(linear_gauss
     torch.manual_seed(0)
     again = inference_gaps(known.p, model.q, {"x": data.rows("test", np.arange(13))}, steps=300, particles=5000)
     assert [figure.value for figure in figures] == [again.approximation.mean().item(), again.amortization.mean().item()]
+
+
+def test_gaps_that_were_interrupted_continue_with_the_same_result(
+    linear_gaussian: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = gaussian_data(linear_gaussian)
+    model = LatentVariableModel(linear_gaussian.p, Joint({"z | x": linear_gaussian.rough_posterior}))
+    monkeypatch.setattr(amortization, "ROWS", 5)
+    seen: list[int] = []
+
+    def stop(done: int, total: int) -> None:
+        seen.append(done)
+        if done == 29:  # in the third pass
+            raise KeyboardInterrupt
+
+    def gaps(keep: Path | None, **settings: Any) -> list[Figure]:
+        return amortization_gap(model, data, 13, steps=11, particles=7, keep=keep, **settings)
+
+    whole = gaps(None)
+    with pytest.raises(KeyboardInterrupt):
+        gaps(tmp_path / "e", progress=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["e.gaps.unfinished"]
+    seen.clear()
+    assert gaps(tmp_path / "e", progress=lambda done, total: seen.append(done)) == whole
+    assert seen == list(range(23, 34))
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        gaps(tmp_path / "e", progress=stop)
+    seen.clear()
+    assert gaps(tmp_path / "e", seed=1, progress=lambda done, total: seen.append(done)) != whole
+    assert seen == list(range(1, 34))  # what was kept is of another seed
 
 
 def test_a_free_posterior_is_one_gaussian_for_each_datapoint(linear_gaussian: Any) -> None:

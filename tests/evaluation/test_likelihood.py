@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from typing import Any
 
@@ -31,8 +30,8 @@ from ancestral.data.raw import Raw
 from ancestral.errors import AncestralError
 from ancestral.evaluation import Figure, bounds, evaluate, likelihood
 from ancestral.models import variational_autoencoder
-
-iwae_module = importlib.import_module("ancestral.objectives.iwae")  # the name of the module is its function's too
+from ancestral.objectives import memory
+from ancestral.objectives.iwae import bounds as iwae_bounds
 
 
 def dataset(x: np.ndarray, levels: int = 2, **config: Any) -> Dataset:
@@ -127,7 +126,7 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize("particles", [1, 2, 53, 250])
 def test_exactly_as_many_particles_are_drawn_as_asked_for(particles: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(iwae_module, "CHUNK", 16 * 4 * 7)
+    monkeypatch.setattr(memory, "FAST", 20_000)
     q = Counting()
     model = LatentVariableModel(Joint({"z": standard_normal(2), "x | z": bernoulli(mlp(2, (1, 2, 2)), 3)}), q)
     bounds(model, torch.from_numpy(IMAGES).float(), particles)
@@ -137,18 +136,48 @@ def test_exactly_as_many_particles_are_drawn_as_asked_for(particles: int, monkey
     assert f"{particles} particles" in figure.estimator
 
 
-@pytest.mark.parametrize(
-    ("limit", "most"), [("CHUNK", 1), ("CHUNK", 16 * 4 * 3), ("CHUNK", 16 * 4 * 17), ("DRAWS", 1), ("DRAWS", 16 * 5)]
-)
+@pytest.mark.parametrize("room", [0, 3, 17])
+@torch.no_grad()
 def test_streaming_over_particles_gives_what_one_pass_gives(
-    tiny: LatentVariableModel, limit: str, most: int, monkeypatch: pytest.MonkeyPatch
+    tiny: LatentVariableModel, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = evaluate(tiny, dataset(IMAGES), 53)  # 16 rows: torch's normal numbers come in blocks of 16
-    monkeypatch.setattr(iwae_module, limit, most)
-    parts = evaluate(tiny, dataset(IMAGES), 53)
-    for one, other in zip(whole, parts, strict=True):
-        assert one.value == pytest.approx(other.value, rel=1e-6)
-        assert one.standard_error == pytest.approx(other.standard_error, rel=1e-5)
+    seen: list[int] = []
+    tiny.q.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0].shape[0]))
+    x = torch.from_numpy(IMAGES).float()  # 16 rows: torch's normal numbers come in blocks of 16
+    torch.manual_seed(0)
+    whole = vars(bounds(tiny, x, 53))
+    assert seen == [1, 52]
+    seen.clear()
+    one = memory.bytes_made(lambda: bounds(tiny, x, 1))
+    monkeypatch.setattr(memory, "free_memory", lambda device: room * one / memory.SHARE)
+    seen.clear()
+    torch.manual_seed(0)
+    for name, value in vars(bounds(tiny, x, 53)).items():
+        torch.testing.assert_close(value, whole[name], rtol=1e-5, atol=0)
+    assert sum(seen) == 53
+    assert max(1, room) <= max(seen) <= max(1, 1.5 * room)  # "one" counts what each pass makes but once, too
+
+
+@torch.no_grad()
+def test_what_a_particle_takes_may_be_known_before(tiny: LatentVariableModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(memory, "FAST", 16 * 1000 * 7)
+    tiny.q.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0].shape[0]))
+    iwae_bounds(tiny.p, tiny.q, {"x": torch.from_numpy(IMAGES).float()}, 23, each=1000)
+    assert seen == [7, 7, 7, 2]
+
+
+@torch.no_grad()
+def test_a_row_with_many_particles_goes_alone(tiny: LatentVariableModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What q computes once for each row and pass is then computed least often."""
+    seen: list[tuple[int, ...]] = []
+    one = memory.bytes_made(lambda: bounds(tiny, torch.from_numpy(IMAGES[:1]).float(), 1))
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2 * 53 * one / memory.SHARE)
+    tiny.q.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0].shape))
+    for particles, rows in ((1009, 1), (53, 2), (3, 16)):
+        seen.clear()
+        evaluate(tiny, dataset(IMAGES), particles)
+        assert max(shape[1] for shape in seen) == rows
 
 
 def test_evaluation_is_repeatable_and_leaves_the_random_stream_and_the_model_alone(tiny: LatentVariableModel) -> None:

@@ -19,6 +19,7 @@ def test_only_avx_512_on_amd_makes_onednn_the_faster_one(
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(processor, "description", lambda: text)
+    monkeypatch.setattr(processor, "mkl_is_slow", processor.mkl_is_slow.__wrapped__)
     has_both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
     assert processor.onednn_is_faster.__wrapped__() == (faster and has_both)
 

@@ -176,7 +176,7 @@ def test_an_evaluation_of_other_weights_is_left_aside_and_a_new_date_changes_not
     shutil.rmtree(run / "checkpoints/best")
     shutil.copytree(runs.place / "flat/checkpoints/best", run / "checkpoints/best")
     figures, weights, digest = read_figures(RunFolder(run))
-    assert (len(figures), weights) == (6, "best")
+    assert (len(figures), weights) == (8, "best")
     assert digest not in digests_of(RunFolder(run), "best")
     assert digest in digests_of(RunFolder(runs.deep), "best")
     shutil.rmtree(run / "checkpoints/best")
@@ -231,8 +231,9 @@ IWAE_CONFIG: dict[str, Any] = {
     "data_settings": {"binarization": "dynamic"},
 }  # fmt: skip
 ESTIMATE = Figure(
-    "log p(x)", -90.0, "nats", "lower bound", "importance-weighted", 0.2, 1000, 100, "mnist, test, first 1000"
-)
+    "log p(x)", -90.0, "nats", "lower bound", "importance-weighted, 100 particles from q", 0.2, 1000, 100,
+    "mnist, test, first 1000",
+)  # fmt: skip
 
 
 def test_a_published_figure_is_shown_with_what_differs() -> None:
@@ -282,8 +283,12 @@ def test_a_published_figure_of_another_model_is_not_shown(where: str, key: str, 
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("name", "ELBO"), ("data", "mnist, validation, 5"), ("kind", "estimate"), ("unit", "bits")]
-)
+    ("field", "value"),
+    [
+        ("name", "ELBO"), ("data", "mnist, validation, 5"), ("kind", "estimate"), ("unit", "bits"),
+        ("estimator", "annealed importance sampling, 1,000 temperatures"),
+    ],
+)  # fmt: skip
 def test_a_published_figure_is_not_put_beside_another_quantity(field: str, value: str) -> None:
     assert published_for(IWAE_CONFIG, dataclasses.replace(ESTIMATE, **{field: value})) is None  # type: ignore[arg-type]
 
@@ -338,6 +343,48 @@ def test_the_map_of_more_dimensions_shows_principal_components_and_their_share(r
     cov = torch.cov(places.T)
     assert abs(cov[0, 1]) < 0.01 * cov[0, 0]
     assert torch.allclose(cov[0, 0] / cov[1, 1], spectrum[0] / spectrum[1], rtol=0.01)
+
+
+def test_the_map_of_a_layer_shows_means_over_the_layers_drawn_before_it(tmp_path: Path) -> None:
+    tiny: dict[str, Any] = {"epochs": 1, "batch_size": 239, "seed": 3}
+    run = ancestral.train("hierarchical-vae", "digits", out=tmp_path / "run", layers=(3, 2), hidden=(7, 5), **tiny)
+    found = latent(run)
+    assert not isinstance(found, Text)
+    first, second = ({one["name"]: one["averaged"] for one in found["variables"]}[name] for name in ("z1", "z2"))
+    assert first == ""
+    assert second.en == "Each is averaged over 16 draws of the variables that q draws before z2."
+    assert second.ja == "どれも、q が z2 より先に抽出する変数の、16 回の抽出についての平均です。"
+    x, model = take(run, 400).x, cast("Any", run.model)
+    with torch.no_grad():
+        draws = model.q.conditionals["z1"](x).sample((501,))
+        many = model.q.conditionals["z2"](draws).mean.mean(0).double()
+    off = model.posterior_means(x)["z2"] - many
+    assert off.std() < 0.2 * many.std() + 0.15
+    assert off.mean().abs() < 0.03
+    flat = section(read(write_report(run.path, particles=2, limit=7)), "latent")
+    assert "mutual information of x and z1: " in flat
+    assert "mutual information of z1 and z2: " in flat
+    assert "z1 と z2 の相互情報量：" in flat
+
+
+def test_the_posterior_of_a_flow_is_mapped_by_its_draws(tmp_path: Path) -> None:
+    tiny: dict[str, Any] = {"epochs": 1, "batch_size": 239, "seed": 3, "latent": 2, "hidden": (7,)}
+    run = ancestral.train("vae", "digits", out=tmp_path / "run", posterior="planar", flows=2, **tiny)
+    found = latent(run)
+    assert not isinstance(found, Text)
+    assert found["variables"][0]["averaged"].en == "Each is averaged over 128 draws."
+
+
+def test_pictures_of_a_helmholtz_machine_are_its_dreams(runs: Any, tmp_path: Path) -> None:
+    tiny: dict[str, Any] = {"epochs": 1, "batch_size": 239, "seed": 3}
+    run = ancestral.train("helmholtz", "digits", out=tmp_path / "run", layers=(5, 3), **tiny)
+    dreams = section(read(write_report(run.path, particles=2, limit=7)), "frames")
+    others = section(read(write_report(runs.flat, tmp_path / "flat.html", particles=2, limit=7)), "frames")
+    for words in ("Dreams over training", "学習中の夢", "drawn from p from the top layer down"):
+        assert words in dreams
+        assert words not in others
+    assert "Samples" not in dreams
+    assert "Samples over training" in others
 
 
 def test_the_units_divergences_are_sorted_and_sum_to_that_of_the_evaluation(runs: Any) -> None:

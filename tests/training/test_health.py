@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 import ancestral
 from ancestral import AncestralError, Joint, LatentVariableModel, mlp, normal, standard_normal
-from ancestral.configs import DataConfig, GANConfig, TrainingConfig, VAEConfig
+from ancestral.configs import MODELS, DataConfig, DataDescription, GANConfig, TrainingConfig, VAEConfig
 from ancestral.data.dataset import Dataset, Rows
 from ancestral.data.loading import assemble
 from ancestral.data.raw import Raw
 from ancestral.distributions import continuous_bernoulli
-from ancestral.models import GAN, Batch, Player
+from ancestral.models import BUILDERS, GAN, Batch, Player
 from ancestral.runs import Run
 from ancestral.training import RunFolder, Training, health
 from ancestral.training.checkpoint import read_checkpoint
@@ -780,6 +780,38 @@ def test_a_decoder_that_does_not_look_at_its_latent_variable_is_posterior_collap
     assert any("of 2 units active" in warning for warning in listener.warnings)
     assert any(cure in warning for warning in listener.warnings)
     assert not any("--kl-warmup" in warning or "--bound" in warning for warning in listener.warnings)
+
+
+def collapsed(model: str, **settings: Any) -> str:
+    """What is said of a model of that name all of whose weights are 0."""
+    config = MODELS[model][0](**settings)
+    data = DataDescription((7,), "binary", 2)
+    config, _ = config.resolve(DataConfig(), data, "none")
+    made = BUILDERS[model](config, data)
+    for parameter in made.parameters():
+        parameter.data.zero_()
+    found = health.posterior_collapse(made.eval(), [(torch.eye(7).repeat(31, 1), None)], (), model)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "cure"),
+    [
+        ("vae", {}, "with --kl-warmup 10, or give each unit --free-bits 0.1."),
+        ("vae", {"posterior": "planar"}, "with --kl-warmup 10."),
+        ("vae", {"bound": "iwae"}, "Use --bound elbo, where --kl-warmup 10 or --free-bits 0.1 holds"),
+        ("hierarchical-vae", {"layers": (3, 2), "hidden": (5, 5)}, "with --kl-warmup 10."),
+        ("ladder-vae", {"layers": (3, 2), "hidden": (5, 5)}, "with --kl-warmup 10."),
+        ("sbn", {"layers": (5, 3)}, "with --kl-warmup 10."),
+        ("helmholtz", {"layers": (5, 3)}, "--objective reweighted-wake-sleep and --particles 5."),
+        ("helmholtz", {"objective": "reweighted-wake-sleep", "particles": 3}, "or give more --particles."),
+        ("helmholtz", {"objective": "elbo", "layers": (5, 3)}, "with --kl-warmup 10."),
+        ("helmholtz", {"objective": "iwae", "particles": 3, "estimator": "vimco"}, "Use --objective elbo, where --kl"),
+    ],
+)  # fmt: skip
+def test_the_cure_of_a_collapse_is_one_that_the_model_can_take(model: str, settings: dict[str, Any], cure: str) -> None:
+    assert cure in collapsed(model, **settings)
 
 
 def test_a_discriminator_that_learns_a_hundred_times_faster_wins(tmp_path: Path) -> None:

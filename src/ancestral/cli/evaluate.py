@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Literal
 
 from ancestral.cli.arguments import Out, RunArguments, aligned, parse, progress_bar
@@ -93,6 +94,7 @@ def main(words: Sequence[str]) -> int:
     from ancestral.models.contract import CanClassify, CanReconstruct
     from ancestral.report.story import read_figures
     from ancestral.training.folder import write_atomically
+    from ancestral.training.health import posterior_collapse
 
     if isinstance(run.model, CanClassify) and not isinstance(run.model, LatentVariableModel):
         of_density = {"likelihood": arguments.likelihood != Evaluate.likelihood, **options, "gaps": arguments.gaps}
@@ -112,6 +114,7 @@ def main(words: Sequence[str]) -> int:
             limit=arguments.limit,
             likelihood=arguments.likelihood,
             progress=lambda done, total, mean: show(f"log p(x) {mean:.2f}", done, total),
+            gap_progress=lambda done, total: show("gaps", done, total),
             keep=path.with_suffix(""),
             gaps=arguments.gaps,
             against=arguments.against,
@@ -128,9 +131,17 @@ def main(words: Sequence[str]) -> int:
                 f"{figure.name} by {figure.estimator.partition(',')[0]}: ± {figure.monte_carlo_error:.4f} by another "
                 f"seed, acceptance {figure.acceptance:.2f}"
             )
+    if isinstance(run.model, LatentVariableModel):
+        device = next((parameter.device for parameter in run.model.parameters()), "cpu")
+        batches = run.data.batches(arguments.split, 500, shuffle=False, device=device)
+        warning = posterior_collapse(run.model, islice(batches, 1), (), run.config["model"])
+        if warning is not None:
+            print(f"\n{warning}")
     first = figures[0]
     print(f"\n{f'likelihood {first.likelihood}; ' if first.likelihood else ''}data {first.data}")
     print(f"sha256 {first.digest}, {run.which} weights, seed {first.seed}")
+    for data in dict.fromkeys(figure.data for figure in figures if figure.digest not in ("", first.digest)):
+        print(f"{', '.join(figure.name for figure in figures if figure.data == data)}: data {data}")
     record = {
         "run": str(run.path),
         "weights": run.which,

@@ -104,7 +104,7 @@ class EstimatorSettings:
             )
         if self.normalizes and bound == "iwae":
             raise AncestralError(
-                f"the estimator {self.estimator} divides its signal by its standard deviation, but not what the weights "
+                f"the estimator {self.estimator} divides its signal by its deviation, but not what the weights "
                 "of the iwae bound tell q besides, which would outweigh it: use --estimator vimco, or the elbo."
             )
         if self.estimator == "disarm" and classes not in (None, 2):

@@ -41,6 +41,8 @@ class HelmholtzConfig(EstimatorSettings):
     """What q learns from: weighted particles of the data, dreams of p, or both (reweighted-wake-sleep)."""
     estimator: EstimatorName = "nvil"
     """How the gradient passes the layers (elbo, iwae); `ancestral list estimators` says what each is."""
+    kl_warmup: float = 0.0
+    """Epochs over which the weight of the divergences rises from 0 (elbo)."""
     validation_particles: int = 0
     """Particles of the importance-weighted bound by which validation chooses the best weights, whatever was trained;
     0: as many as in training."""
@@ -53,6 +55,13 @@ class HelmholtzConfig(EstimatorSettings):
                 raise AncestralError(f"{name} is {getattr(self, name)}, but sizes are 1 or more.")
         if self.nade_hidden < 1:
             raise AncestralError(f"nade_hidden is {self.nade_hidden}, but sizes are 1 or more.")
+        if not 0 <= self.kl_warmup < float("inf"):
+            raise AncestralError(f"kl_warmup is {self.kl_warmup}, but it must be 0 or more.")
+        if self.kl_warmup and self.objective != "elbo":
+            raise AncestralError(
+                f"kl_warmup is {self.kl_warmup}, which has no effect with {self.objective}: leave it out, or use "
+                "--objective elbo."
+            )
         if self.validation_particles < 0:
             raise AncestralError(
                 f"validation_particles is {self.validation_particles}: give a number of particles, or 0 for those of "

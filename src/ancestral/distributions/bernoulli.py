@@ -6,6 +6,8 @@ pixels that could be computed over datapoints, which saves a fifth of its time, 
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import Any
 
 import torch
@@ -14,6 +16,9 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, register_kl
 
 from ancestral.errors import ShapeError
+
+CACHED = 1 << 18
+"""Numbers that stay in the cache of one core from one operation to the next."""
 
 
 class Bernoulli(torch.distributions.Bernoulli):
@@ -56,8 +61,33 @@ class IndependentBernoulli(Independent):  # type: ignore[type-arg]
             value = value.expand_as(logits)
         elif value.shape != logits.shape:
             value, logits = torch.broadcast_tensors(value, logits)  # type: ignore[no-untyped-call]
-        losses = F.binary_cross_entropy_with_logits(logits, value, reduction="none")
-        return -losses.sum(self._summed)
+        if logits.requires_grad or value.requires_grad:
+            losses = F.binary_cross_entropy_with_logits(logits, value, reduction="none")
+            return -losses.sum(self._summed)
+        logits, value = logits.flatten(self._summed[0]), value.flatten(self._summed[0])
+        if logits.device.type != "cpu" or logits.dim() == 1 or logits.numel() <= CACHED:
+            return _log_mass(logits, value)
+        rows = max(1, CACHED * len(logits) // logits.numel())
+        parts = zip(torch.split(logits, rows), torch.split(value, rows), strict=True)
+        return torch.cat([_log_mass(*part) for part in parts])
+
+
+def _log_mass(logits: Tensor, value: Tensor) -> Tensor:
+    r"""The same over the last dimension, in half the time: one logarithm for as many factors as do not underflow.
+
+    .. math:: \sum_i x_i l_i - \log(1 + e^{l_i}) = \log ∏_i σ(|l_i|) - \sum_i \max(l_i, 0) - x_i l_i,  σ(|l_i|) ≥ 1/2
+    """
+    linear = logits.relu().addcmul_(logits, value, value=-1).sum(-1)
+    at_least_half = logits.abs().sigmoid_()  # in the memory that is free again
+    groups = _groups(logits.shape[-1], -math.frexp(torch.finfo(logits.dtype).tiny)[1])
+    products = at_least_half.unflatten(-1, (groups, -1)).prod(-1)  # type: ignore[no-untyped-call]
+    return products.log_().sum(-1).sub_(linear)  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _groups(size: int, most: int) -> int:
+    """The fewest groups of the same size, at most so large."""
+    return next((n for n in range(math.ceil(size / most), size) if size % n == 0), size)
 
 
 @register_kl(Bernoulli, Bernoulli)  # type: ignore[no-untyped-call, untyped-decorator]

@@ -67,8 +67,9 @@ class IndependentNormal(Independent):  # type: ignore[type-arg]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(z) in nats, of the batch shape (broadcast with that of the value)."""
-        terms = (((value - self.loc) / self.scale).square() + math.log(2 * math.pi)) / 2 + self.log_scale
-        return -terms.sum(self._summed)
+        squares = ((value - self.loc) / self.scale).square().sum(self._summed)
+        # what does not depend on the value is summed apart: there may be many particles of one mean and scale
+        return -(squares / 2 + (self.log_scale + math.log(2 * math.pi) / 2).sum(self._summed))
 
 
 class StandardNormal(IndependentNormal):

@@ -3,6 +3,7 @@
 from ancestral.evaluation.ais import Annealed, Bidirectional, annealed_importance_sampling, bidirectional
 from ancestral.evaluation.amortization import Gaps, amortization_gap, inference_gaps
 from ancestral.evaluation.classification import classification, expected_calibration_error, temperature
+from ancestral.evaluation.effective_sample_size import effective_sample_size
 from ancestral.evaluation.exact import exact_log_prob
 from ancestral.evaluation.figures import Figure
 from ancestral.evaluation.hmc_density import HMCDensity, hmc_density
@@ -28,6 +29,7 @@ __all__ = [
     "bidirectional",
     "bounds",
     "classification",
+    "effective_sample_size",
     "evaluate",
     "exact_log_prob",
     "expected_calibration_error",

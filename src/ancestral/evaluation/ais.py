@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ancestral.core import AncestralSampling, Trace
-from ancestral.evaluation.memory import at_once, bytes_kept
 from ancestral.objectives.hmc import STEP, State, adapted, check_counts, check_target, over_chains, state_at, transition
 from ancestral.objectives.log_joint import LogJoint, evaluated
+from ancestral.objectives.memory import at_once, bytes_made
 
 SLOPE = 4.0
 """Of the sigmoid schedule: the temperatures lie closer at both ends."""
@@ -123,7 +123,7 @@ def annealed_importance_sampling(
     path = _Path(LogJoint(p, given), q)
     joint = path.joint
     start = path.draw(1)
-    each = bytes_kept(lambda: path.parts(start.requires_grad_()))
+    each = bytes_made(lambda: path.state(start, 1.0))
     size = at_once(chains, each, start.device)
     found = _pilot(path, size, max(FEWEST, temperatures // PILOT), steps, target)
     inverse = schedule(temperatures)

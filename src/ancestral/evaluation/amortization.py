@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 import math
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +18,7 @@ from ancestral.core import Trace
 from ancestral.data import Dataset
 from ancestral.errors import AncestralError
 from ancestral.evaluation.figures import Figure
+from ancestral.evaluation.unfinished import Unfinished, digest_of, seed_from
 from ancestral.models import LatentVariableModel
 from ancestral.models.free_posterior import FreePosterior, freed
 from ancestral.objectives import elbo
@@ -44,6 +50,7 @@ def inference_gaps(
     given: Mapping[str, Tensor],
     steps: int = 500,
     particles: int = 1000,
+    progress: Callable[[int], None] | None = None,
 ) -> Gaps:
     r"""The gap between log p(x) and the ELBO, parted into what the family of q costs and what the encoder does.
 
@@ -62,6 +69,7 @@ def inference_gaps(
         given: the observed values by name, each with the batch first.
         steps: of the optimization.
         particles: draws by which the ELBOs and log p(x) are estimated.
+        progress: called with the steps done, after each.
 
     Raises:
         AncestralError: a number is out of range, or q is no diagonal Gaussian.
@@ -81,6 +89,8 @@ def inference_gaps(
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         optimizer.step()
+        if progress:
+            progress(step + 1)
     seed = int(torch.randint(2**31, ()))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -100,6 +110,7 @@ def amortization_gap(
     particles: int = 1000,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    keep: str | os.PathLike[str] | None = None,
 ) -> list[Figure]:
     """The approximation gap and the amortization gap of held-out rows, in nats, with standard errors.
 
@@ -108,7 +119,9 @@ def amortization_gap(
     Args:
         rows: how many, the first of the split; all where it has fewer.
         seed: of the draws; the random stream outside is left as it was.
-        progress: called with the rows done, and the rows in all.
+        progress: called with the steps of optimization done, and those in all.
+        keep: the beginning of the name of a file in which the rows done are kept, so that the same call continues after
+            an interruption, with the same result; it is removed once all are done. None keeps nothing.
 
     Raises:
         AncestralError: a number is out of range, the split is empty, or q is no diagonal Gaussian.
@@ -123,22 +136,33 @@ def amortization_gap(
     if not rows:
         raise AncestralError(f"{data.name} has no rows in its {split} split. Choose another --split.")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    found: list[Gaps] = []
-    done, training = 0, model.training
+    identity = [digest_of(model), data.digest(split), str(data.config), split, rows, steps, particles, seed]  # type: ignore[arg-type]
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    file = Unfinished(Path(f"{os.fspath(keep)}.gaps.unfinished") if keep else None, key)
+    names = ("approximation", "amortization")
+    parts = [file.read(names, {*range(0, rows, ROWS), rows})]
+    done, training = len(parts[0][names[0]]), model.training
+
+    def so_far() -> dict[str, Tensor]:
+        return {name: torch.cat([part[name] for part in parts]) for name in names}
+
+    passes = math.ceil(rows / ROWS)
     try:
         model.eval()
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for x, y in data.batches(split, ROWS, shuffle=False, device=device):  # type: ignore[arg-type]
+            for i in range(math.ceil(done / ROWS), passes):
+                x, y = next(data.batches(split, ROWS, shuffle=False, device=device, start=i))  # type: ignore[arg-type]
                 given = {name: value[: rows - done] for name, value in model.given(x, y).items()}
-                found.append(inference_gaps(model.p, model.q, given, steps, particles))
-                done = min(rows, done + len(x))
-                if progress:
-                    progress(done, rows)
-                if done == rows:
-                    break
+                torch.manual_seed(seed_from(seed, done))
+                heard = progress and functools.partial(_tell, progress, i * steps, passes * steps)
+                gaps = inference_gaps(model.p, model.q, given, steps, particles, heard)
+                parts.append({name: getattr(gaps, name).double().cpu() for name in names})
+                done = min(rows, done + ROWS)
+                file.write(so_far, last=True)
     finally:
         model.train(training)
+    file.remove()
+    values = so_far()
     words = f"Gaussians of each datapoint optimized in {steps:,} steps, ELBOs by {particles:,} particles"
 
     def figure(name: str, values: Tensor) -> Figure:
@@ -150,6 +174,10 @@ def amortization_gap(
         )  # fmt: skip
 
     return [
-        figure("approximation gap", torch.cat([gaps.approximation for gaps in found])),
-        figure("amortization gap", torch.cat([gaps.amortization for gaps in found])),
+        figure("approximation gap", values["approximation"]),
+        figure("amortization gap", values["amortization"]),
     ]
+
+
+def _tell(progress: Callable[[int, int], None], before: int, total: int, done: int) -> None:
+    progress(before + done, total)

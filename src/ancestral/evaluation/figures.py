@@ -34,20 +34,28 @@ class Figure:
 
 
 def beside(before: Sequence[Figure], new: Sequence[Figure]) -> list[Figure]:
-    """New figures with those before that are of the same rows and were computed in another way.
+    """New figures, with those before that they don't replace.
 
-    The importance-weighted bound comes first, by which runs are compared.
+    A figure is replaced by one of the same quantity, computed in the same way. The first figures, of likelihoods, are
+    compared with each other: where the new ones are of other rows, those before go. What is measured on rows of its
+    own, such as a gap or a score of other data, stays. The importance-weighted bound comes first, by which runs are
+    compared.
 
     Args:
         before: figures of the same weights.
-        new: one at least, the first of which is of the rows.
+        new: one at least.
     """
     ways = {_way(figure) for figure in new}
-    rows = (new[0].data, new[0].digest)
     kept = [figure for figure in before if _way(figure) not in ways]
-    kept = [figure for figure in kept if (figure.data, figure.digest) == rows or not figure.digest]
+    if kept and _rows(before[0]) != _rows(new[0]):
+        kept = [figure for figure in kept if _rows(figure) != _rows(before[0])]
     by_bound = any(figure.estimator.startswith("importance-weighted") for figure in kept)
     return [*kept, *new] if by_bound else [*new, *kept]
+
+
+def _rows(figure: Figure) -> tuple[str, str]:
+    """Which rows it is of, and how they were prepared."""
+    return figure.data, figure.digest
 
 
 def _way(figure: Figure) -> tuple[str, str]:

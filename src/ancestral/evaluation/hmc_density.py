@@ -13,9 +13,9 @@ from torch import Tensor
 from ancestral.core import Trace
 from ancestral.errors import AncestralError
 from ancestral.evaluation.ais import relative_variance
-from ancestral.evaluation.memory import at_once, bytes_kept
-from ancestral.objectives.hmc import check_counts, hmc
+from ancestral.objectives.hmc import check_counts, hmc, state_at
 from ancestral.objectives.log_joint import LogJoint
+from ancestral.objectives.memory import at_once, bytes_made
 
 MOST_DIMENSIONS = 4
 """Of the latent space: in more, the fitted density covers too little of the posterior."""
@@ -89,7 +89,7 @@ def hmc_density(
     if chains // 2 * draws <= joint.dimensions:
         raise AncestralError(f"{chains // 2 * draws} draws fit no density in {joint.dimensions} dimensions: draw more.")
     start = joint.draw(chains) if q is None else joint.draw_from(q, chains)
-    size = at_once(chains, bytes_kept(lambda: joint(start[:1].clone().requires_grad_())), start.device)
+    size = at_once(chains, bytes_made(lambda: state_at(joint, start[:1])), start.device)
     parts = [hmc(joint, start[i : i + size], draws, burn_in, steps) for i in range(0, chains, size)]
     positions = torch.cat([part.positions for part in parts], 1)  # [draws, chains, batch, d]
     acceptance = sum(part.acceptance.double() * part.positions.shape[1] for part in parts) / chains

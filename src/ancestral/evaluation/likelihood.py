@@ -24,11 +24,12 @@ from ancestral.evaluation.ais import annealed_importance_sampling, bidirectional
 from ancestral.evaluation.exact import exact_log_prob
 from ancestral.evaluation.figures import Figure
 from ancestral.evaluation.hmc_density import hmc_density
-from ancestral.evaluation.unfinished import Unfinished
+from ancestral.evaluation.unfinished import Unfinished, digest_of, seed_from
 from ancestral.models import LatentVariableModel
 from ancestral.objectives.elbo import random_parents, score
 from ancestral.objectives.hmc import check_counts
 from ancestral.objectives.iwae import Bounds, bounds as importance_weighted
+from ancestral.objectives.memory import at_once, bytes_made
 from ancestral.training.optimization import keep_freed_memory
 
 Likelihood = Literal["iwae", "exact", "ais", "hmc"]
@@ -147,14 +148,15 @@ def evaluate(
         )
     keep_freed_memory()
     digest = data.digest(split)  # type: ignore[arg-type]
-    steps = {name: _step(name, model, particles, chains, temperatures, leapfrog, start) for name in asked}
     training = model.training
     found: dict[str, dict[str, Tensor]] = {}
     try:
         model.eval()
         with torch.random.fork_rng():
-            names = _names(model, next(_given(model, data, split, 1)))
-            identity = [_digest(model), digest, str(data.config), split, total, seed] if keep else []
+            row = next(_given(model, data, split, 1))
+            names = _names(model, row)
+            steps = {name: _step(name, model, row, particles, chains, temperatures, leapfrog, start) for name in asked}
+            identity = [digest_of(model), digest, str(data.config), split, total, seed] if keep else []
             files = {
                 name: Unfinished(
                     Path(f"{os.fspath(keep)}.{name}.unfinished") if keep else None,
@@ -166,7 +168,7 @@ def evaluate(
                 found[name] = _over_rows(step, model, data, split, total, seed, files[name], progress)
             gap = None
             if "ais" in steps:
-                torch.manual_seed(_seed(seed, total))
+                torch.manual_seed(seed_from(seed, total))
                 given = next(_given(model, data, split, min(total, SIMULATED)))
                 q = model.q if start == "posterior" else None
                 gap = bidirectional(model.p, given, chains, temperatures, leapfrog, q=q)
@@ -226,19 +228,26 @@ def evaluate(
 
 
 def _step(
-    name: str, model: LatentVariableModel, particles: int, chains: int, temperatures: int, leapfrog: int, start: Start
+    name: str,
+    model: LatentVariableModel,
+    row: Mapping[str, Tensor],
+    particles: int,
+    chains: int,
+    temperatures: int,
+    leapfrog: int,
+    start: Start,
 ) -> _Step:
-    """The step of the ladder of that name."""
+    """The step of the ladder of that name; ``row`` holds the given values of one, which show what it takes."""
     q = model.q if start == "posterior" else None
     moving = f"{chains:,} chains from {'p(z)' if q is None else 'q'}, {leapfrog:,} leapfrog steps"
-    at_once = max(1, DRAWS // chains)
+    batch = max(1, DRAWS // chains)
     sampled = ("log_prob", "variance", "acceptance")
 
     def exact(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return {"log_prob": exact_log_prob(model.p, given)}
 
     def iwae(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return vars(importance_weighted(model.p, model.q, given, particles))
+        return vars(importance_weighted(model.p, model.q, given, particles, each))
 
     def ais(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         annealed = annealed_importance_sampling(model.p, given, chains, temperatures, leapfrog, q=q)
@@ -253,11 +262,14 @@ def _step(
         return _Step("exact", words, ROWS, ("log_prob",), exact)
     if name == "ais":
         words = f"annealed importance sampling, {temperatures:,} temperatures, {moving}"
-        return _Step("lower bound", words, at_once, sampled, ais, chains)
+        return _Step("lower bound", words, batch, sampled, ais, chains)
     if name == "hmc":
-        return _Step("estimate", f"density fitted to posterior draws, {moving}", at_once, sampled, hmc, chains)
+        return _Step("estimate", f"density fitted to posterior draws, {moving}", batch, sampled, hmc, chains)
     words = f"importance-weighted, {particles} particles from q"
-    return _Step("lower bound", words, ROWS, ("log_prob", "elbo", "log_likelihood", "kl"), iwae, particles)
+    # a row with many particles goes alone: q computes their distribution once in each pass
+    each, device = bytes_made(lambda: importance_weighted(model.p, model.q, row, 1)), next(iter(row.values())).device
+    rows = max(1, at_once(ROWS * particles, each, device) // particles)
+    return _Step("lower bound", words, rows, ("log_prob", "elbo", "log_likelihood", "kl"), iwae, particles)
 
 
 def _over_rows(
@@ -290,7 +302,7 @@ def _over_rows(
             end = min(part + step.rows, begin + ROWS, total)
             if part < done:
                 continue
-            torch.manual_seed(_seed(seed, part))
+            torch.manual_seed(seed_from(seed, part))
             computed = step.compute({name: value[part - begin : end - begin] for name, value in batch.items()})
             parts.append({name: computed[name].double().cpu() for name in step.names})
             done = end
@@ -310,20 +322,6 @@ def _given(
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     for x, y in data.batches(split, rows, shuffle=False, device=device, start=start):  # type: ignore[arg-type]
         yield model.given(x, y)
-
-
-def _seed(seed: int, row: int) -> int:
-    """Of the draws from a row on: torch's generator for the CPU looks at 32 bits alone, so they are what is mixed."""
-    return (seed + row * 0x9E3779B1) % 2**63
-
-
-def _digest(model: torch.nn.Module) -> str:
-    """SHA-256 of the model's weights."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _error(values: Tensor) -> float | None:

@@ -21,7 +21,7 @@ from ancestral.objectives.elbo import random_parents
 from ancestral.objectives.expectation import batch_of
 from ancestral.objectives.hmc import check_counts
 
-ROWS = 10_000
+ROWS = 2_000
 """Datapoints of the aggregate posterior, at most."""
 DRAWS = 200
 """Of them, how many have a draw that is scored."""
@@ -46,9 +46,7 @@ class Information:
 
 
 @torch.no_grad()
-def mutual_information(
-    q: Callable[[Trace], Any], given: Mapping[str, Tensor], draws: int = DRAWS
-) -> list[Information]:
+def mutual_information(q: Callable[[Trace], Any], given: Mapping[str, Tensor], draws: int = DRAWS) -> list[Information]:
     r"""How much each layer of latent variables says of the data, from the aggregate posterior of N datapoints.
 
     .. math:: I_q(x; z) = \frac1N \sum_n KL(q(z | x_n) ‖ q(z)),  q(z) = \frac1N \sum_n q(z | x_n)
@@ -189,7 +187,7 @@ def information(model: LatentVariableModel, data: Dataset, split: str = "test", 
     """:func:`mutual_information` of each layer of a model's latent variables, in nats; none where q is p itself.
 
     Args:
-        split: whose rows are the datapoints, 10,000 of them at most, spread evenly.
+        split: whose rows are the datapoints, 2,000 of them at most, spread evenly.
         seed: of the draws; the random stream outside is left as it was.
 
     Raises:
@@ -198,7 +196,7 @@ def information(model: LatentVariableModel, data: Dataset, split: str = "test", 
     part = getattr(data, split)
     if not len(part):
         raise AncestralError(f"{data.name} has no rows in its {split} split. Choose another --split.")
-    if model.q is model.p or not model.latents():
+    if model.q is model.p:
         return []
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     index = np.linspace(0, len(part) - 1, min(ROWS, len(part))).round().astype(np.int64)
@@ -214,11 +212,11 @@ def information(model: LatentVariableModel, data: Dataset, split: str = "test", 
         model.train(training)
     figures = []
     for one in found:
-        n, of = len(one.values), f"mixture of q of {len(x):,} rows, at most {math.log(len(x)):.2f}"
+        n, mixture = len(one.values), f"mixture of q of {len(x):,} rows, at most {math.log(len(x)):.2f}"
         figures.append(Figure(
             f"mutual information of {', '.join(one.parents)} and {', '.join(one.variables)}",
             one.values.mean().item(), "nats", "exact" if one.exact else "lower bound",
-            f"sum over all values, {of}" if one.summed else f"{n:,} draws, {of}",
+            f"{mixture}, sum over all values" if one.summed else f"{mixture}, {n:,} draws",
             None if one.exact or n == 1 else one.values.std().item() / math.sqrt(n),
             len(x), 0 if one.summed else n, f"{data.name}, {split}", data.digest(split), seed,  # type: ignore[arg-type]
         ))  # fmt: skip

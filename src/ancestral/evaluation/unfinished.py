@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -72,3 +73,20 @@ class Unfinished:
         """The evaluation is finished."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def seed_from(seed: int, row: int) -> int:
+    """Of the draws from a row on, so that it does not matter where work was interrupted.
+
+    torch's generator for the CPU looks at 32 bits alone, so they are what is mixed.
+    """
+    return (seed + row * 0x9E3779B1) % 2**63
+
+
+def digest_of(model: torch.nn.Module) -> str:
+    """SHA-256 of a model's weights."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

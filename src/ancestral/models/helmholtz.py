@@ -50,6 +50,7 @@ def helmholtz_machine(config: HelmholtzConfig, data: DataDescription) -> LatentV
         estimators=estimators if bound else None,
         particles=config.particles,
         q_phase=config.q_phase,
+        kl_warmup=config.kl_warmup,
         validation_particles=config.validation_particles,
     )
 

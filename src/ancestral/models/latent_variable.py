@@ -32,8 +32,9 @@ Latents = Tensor | dict[str, Tensor]
 
 ACTIVE = 0.01
 """A latent unit whose :func:`activity` is above this is active (Burda, Grosse and Salakhutdinov, 2016, section 5.2)."""
-PATHS = 8
-"""Draws of the variables before a unit in each of the two estimates of its posterior mean."""
+PATHS, DRAWS = 8, 64
+"""Draws in each of the two estimates of a posterior mean: of the variables before a unit; of the unit itself, where its
+mean is not known in closed form."""
 
 
 class _Mean:
@@ -350,19 +351,16 @@ class LatentVariableModel(nn.Module):
 
     @torch.no_grad()
     def posterior_means(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-        """What :meth:`encode` gives, by name, of those latent variables alone whose mean is known in closed form.
+        """E_{q(u | x)}[u] of each latent variable u by name, ``[batch, *event]``, float64, averaged over draws.
 
-        Left out is also what depends on a variable without one.
+        That of a variable that q draws after others is averaged over draws of those, that of a normalizing flow over
+        its own; any other is exact. An index has no mean, and is left out.
+
+        Raises:
+            AncestralError: there is no latent variable.
         """
-        trace = self._posterior(x, y, _Mean(or_draw=True))
-        unknown: set[str] = set()
-        for i, name in enumerate(trace.values):
-            # of a model with state, anything it met before may be a parent
-            parents = self.q.parents.get(name, ()) if isinstance(self.q, Joint) else list(trace.values)[:i]
-            no_mean = name in trace.sites and mean_of(trace.sites[name].distribution) is None
-            if no_mean or not unknown.isdisjoint(parents):
-                unknown.add(name)
-        return {name: trace[name] for name in trace.drawn if name not in unknown}
+        self._posterior(x[:1], None if y is None else y[:1], None)
+        return {name: (first + second) / 2 for name, (first, second) in _means_over_draws(self, x, y).items()}
 
     def _posterior(self, x: Tensor, y: Tensor | None, estimators: Estimators | None) -> Trace:
         """One run of q, which need not read every given value."""
@@ -451,12 +449,13 @@ def activity(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor 
 
     .. math:: A_u = Cov_x(E_{q(u | x)}[u])
 
-    The mean of a variable that q draws after others is an expectation over those. It is estimated twice, by
-    independent draws, whose covariance over the data is free of their noise: an unbiased estimate, which can be
-    negative. That of any other variable is exact. A unit that is a one-hot vector has the sum over its classes.
+    The mean of a variable that q draws after others is an expectation over those; that of a normalizing flow is not
+    known in closed form. Both are estimated twice, by independent draws, whose covariance over the data is free of
+    their noise: an unbiased estimate, which can be negative. That of any other variable is exact. A unit that is a
+    one-hot vector has the sum over its classes.
 
-    A variable whose mean is not known in closed form even so (an index, a normalizing flow) is left out, and so are all
-    where there is a single datapoint, with which nothing moves. The random stream outside is left as it was.
+    An index, which has no mean, is left out, and so are all where there is a single datapoint, with which nothing
+    moves. The random stream outside is left as it was.
 
     Args:
         batches: of x and of labels y, as :meth:`ancestral.data.Dataset.batches` gives them.
@@ -467,7 +466,7 @@ def activity(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for x, y in batches:
-            for name, pair in _means_over_paths(model, x, y).items():
+            for name, pair in _means_over_draws(model, x, y).items():
                 means.setdefault(name, []).append(pair)
     moves = {}
     for name, pairs in means.items():
@@ -478,19 +477,45 @@ def activity(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor 
     return {name: (value.sum(-1) if name in one_hot else value).flatten() for name, value in moves.items()}
 
 
-def _means_over_paths(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> dict[str, tuple[Tensor, Tensor]]:
-    """E_{q(u | x)}[u] by variable, ``[batch, *event]`` in float64, twice: over draws of what q draws before u."""
-    trace = Trace((2 * PATHS if drawn_after_others(model) else 1, x.shape[0]), model.given(x, y), AncestralSampling())
+def _means_over_draws(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> dict[str, tuple[Tensor, Tensor]]:
+    """E_{q(u | x)}[u] by variable, ``[batch, *event]`` in float64, twice: over draws of what q draws before u, or of u
+    itself where its mean is not known in closed form."""
+    count = max(draws_of_means(model, x[:1], None if y is None else y[:1]).values(), default=1)
+    trace = Trace((count, x.shape[0]), model.given(x, y), AncestralSampling())
     model.q(trace)
     pairs = {}
     for name in trace.drawn:
         distribution = trace.sites[name].distribution
         mean = mean_of(distribution)
         if mean is not None:
-            mean = mean.double().expand(*trace.missing_shape(distribution), *mean.shape)
+            mean = mean.expand(*trace.missing_shape(distribution), *mean.shape)
+        elif _mean_needs_draws(distribution):
+            mean = trace[name]
+        if mean is not None:
+            mean = mean.double()
             first, second = mean.chunk(2) if len(mean) > 1 else (mean, mean)
             pairs[name] = (first.mean(0), second.mean(0))
     return pairs
+
+
+def draws_of_means(model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> dict[str, int]:
+    """By how many draws the posterior means are estimated, of those latent variables where they are no closed form."""
+    later = drawn_after_others(model)
+    trace = Trace((1, x.shape[0]), model.given(x, y), AncestralSampling())
+    model.q(trace)
+    alone = {name for name in trace.drawn if _mean_needs_draws(trace.sites[name].distribution)}
+    count = 2 * (DRAWS if alone else PATHS)
+    return {name: count for name in trace.drawn if name in alone | later}
+
+
+def _mean_needs_draws(distribution: Distribution) -> bool:
+    """Whether it is a continuous variable whose mean is not known in closed form, such as a normalizing flow."""
+    if kind_of(distribution) != "reparameterizable":
+        return False
+    try:
+        return not isinstance(distribution.mean, Tensor)
+    except NotImplementedError:
+        return True
 
 
 def drawn_after_others(model: LatentVariableModel) -> set[str]:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from ancestral.errors import AncestralError, ShapeError, nearest
 from ancestral.networks.batch_norm import BatchNorm
 from ancestral.networks.linear_layer import Linear
+from ancestral.networks.tanh import Tanh
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "tanh": nn.Tanh,
+    "tanh": Tanh,
     "relu": nn.ReLU,
     "leaky-relu": lambda: nn.LeakyReLU(0.2),
     "softplus": nn.Softplus,

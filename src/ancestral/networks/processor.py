@@ -30,13 +30,20 @@ def multiplies_bfloat16() -> bool:
 
 
 @functools.cache
-def onednn_is_faster() -> bool:
-    """Whether PyTorch's oneDNN multiplies float32 matrices faster than its MKL: on AMD processors with AVX-512, which
-    MKL leaves unused."""
+def mkl_is_slow() -> bool:
+    """Whether PyTorch relies on MKL where that leaves AVX-512 unused: on AMD processors."""
     return (
         "AuthenticAMD" in description()
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
         and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    )
+
+
+@functools.cache
+def onednn_is_faster() -> bool:
+    """Whether PyTorch's oneDNN multiplies float32 matrices faster than its MKL."""
+    return (
+        mkl_is_slow()
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,17 +15,13 @@ from ancestral.core import AncestralSampling, Estimators, Trace
 from ancestral.distributions.support import check_support
 from ancestral.objectives.elbo import score
 from ancestral.objectives.expectation import batch_of, expectation, particles_of
+from ancestral.objectives.memory import Made, at_once
 from ancestral.objectives.path_gradient import (
     Gradient,
     along_the_path,
     check_gradient,
     doubly_reparameterized,
 )
-
-CHUNK = 1 << 21
-"""Numbers that one pass of :func:`bounds` computes for an observed variable: fast, and still in the cache."""
-DRAWS = 20_000
-"""Draws of one pass, which bound the memory of networks that are wider than the data."""
 
 
 def iwae(
@@ -82,12 +79,24 @@ class Bounds:
 
 
 @torch.no_grad()
-def bounds(p: Callable[[Trace], Any], q: Callable[[Trace], Any], given: Mapping[str, Tensor], particles: int) -> Bounds:
+def bounds(
+    p: Callable[[Trace], Any],
+    q: Callable[[Trace], Any],
+    given: Mapping[str, Tensor],
+    particles: int,
+    each: int | None = None,
+) -> Bounds:
     r"""The importance-weighted bound, the ELBO and its parts, without gradients.
 
     .. math:: w_k = p(x, z_k) / q(z_k | x),  z_k ∼ q(z | x)
 
-    They are streamed over particles: memory does not grow with their number.
+    They are streamed over particles, as many at once as the free memory has room for, and as are fast: memory does not
+    grow with their number.
+
+    Args:
+        p, q, given, particles: as in :func:`iwae`.
+        each: bytes that a particle of one datapoint makes (:func:`~ancestral.objectives.memory.bytes_made`). None: the
+            first particle goes alone, and shows it.
 
     Raises:
         AncestralError: a given value lies outside the support of its likelihood.
@@ -97,24 +106,35 @@ def bounds(p: Callable[[Trace], Any], q: Callable[[Trace], Any], given: Mapping[
     """
     rows, done = batch_of(given), 0
     device = next(iter(given.values())).device
-    step = max(1, min(CHUNK // max(1, *(value.numel() for value in given.values())), DRAWS // max(1, rows)))
+    size = 1 if each is None else at_once(particles, rows * each, device)
     log_sum = torch.full((rows,), -math.inf, dtype=torch.float64, device=device)
     sums = torch.zeros(3, rows, dtype=torch.float64, device=device)
+    made = Made()
     while done < particles_of(particles):
-        count = min(step, particles - done)
-        trace = Trace((count, rows), given, AncestralSampling())
-        q(trace)
-        scored = score(p, q, trace)
-        drawn = trace.drawn
-        observed = [name for name in scored.sites if name not in drawn]
-        if not done:
-            for name in observed:
-                check_support(name, scored.sites[name].distribution, scored.sites[name].value)
-        log_likelihood = scored.log_prob(observed).double()
-        kl = (trace.log_prob(drawn) - scored.log_prob(drawn)).double()
-        log_weight = (log_likelihood - kl).expand(count, rows)
-        log_sum = torch.logaddexp(log_sum, log_weight.logsumexp(0))
-        sums += torch.stack([part.expand(count, rows).sum(0) for part in (log_weight, log_likelihood, kl)])
+        count = min(size, particles - done)
+        with made if not done and each is None else contextlib.nullcontext():
+            parts = _weigh(p, q, given, count, check=not done)
+        if not done and each is None:
+            size = at_once(particles, made.bytes, device)
+        log_sum = torch.logaddexp(log_sum, parts[0].logsumexp(0))
+        sums += parts.sum(1)
         done += count
     means = sums / particles
     return Bounds(log_sum - math.log(particles), means[0], means[1], means[2])
+
+
+def _weigh(
+    p: Callable[[Trace], Any], q: Callable[[Trace], Any], given: Mapping[str, Tensor], count: int, check: bool
+) -> Tensor:
+    """log w, log p(x | z) and log q(z | x) - log p(z) of so many particles, ``[3, count, batch]``, float64."""
+    trace = Trace((count, batch_of(given)), given, AncestralSampling())
+    q(trace)
+    scored = score(p, q, trace)
+    drawn = trace.drawn
+    observed = [name for name in scored.sites if name not in drawn]
+    if check:
+        for name in observed:
+            check_support(name, scored.sites[name].distribution, scored.sites[name].value)
+    log_likelihood = scored.log_prob(observed).double()
+    kl = (trace.log_prob(drawn) - scored.log_prob(drawn)).double()
+    return torch.stack([part.expand(trace.shape) for part in (log_likelihood - kl, log_likelihood, kl)])

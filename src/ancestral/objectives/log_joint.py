@@ -68,17 +68,20 @@ class LogJoint:
 
     def parts(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """log p(z(u)) + log |det ∂z/∂u| and log p(x | z(u)), ``[chains, batch]`` each."""
-        trace, log_det = self.trace(u)
         with evaluated(self.p):
+            trace, log_det = self._run(u)
             prior, likelihood = trace.log_prob(trace.drawn) + log_det, trace.log_prob(self.observed)
         return prior.expand(u.shape[:-1]), likelihood.expand(u.shape[:-1])
 
     def trace(self, u: Tensor) -> tuple[Trace, Tensor]:
         """The run of p at a position, and log |det ∂z/∂u|."""
+        with evaluated(self.p):
+            return self._run(u)
+
+    def _run(self, u: Tensor) -> tuple[Trace, Tensor]:
         values = _At(u, self.places)
         trace = Trace(tuple(u.shape[:-1]), self.given, values)
-        with evaluated(self.p):
-            self.p(trace)
+        self.p(trace)
         return trace, values.log_det
 
     def values(self, u: Tensor) -> dict[str, Tensor]:

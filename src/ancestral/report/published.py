@@ -69,7 +69,8 @@ def published_for(config: Mapping[str, Any], figure: Figure) -> Published | None
     """The published figure that ``figure`` of a run with this config estimates too, if there is one.
 
     Model, architecture, likelihood, data, binarization and bound must be the same, and the figure a lower bound of
-    log p(x) on test images. Schedules and numbers of particles and rows may differ: see :func:`differences`.
+    log p(x) on test images by the same estimator. Schedules and numbers of particles and rows may differ: see
+    :func:`differences`.
     """
     settings = {"model": config["model"], "data": config["data"]} | config["data_settings"] | config["settings"]
     for name, value in _ONE_LAYER.items():
@@ -80,7 +81,9 @@ def published_for(config: Mapping[str, Any], figure: Figure) -> Published | None
         return None
     if not figure.data.startswith("mnist, test,"):
         return None
-    return _BOUNDS.get((settings.get("bound"), settings.get("particles")))
+    published = _BOUNDS.get((settings.get("bound"), settings.get("particles")))
+    way = figure.estimator.partition(",")[0]
+    return published if published is not None and published.estimator.partition(",")[0] == way else None
 
 
 def differences(

@@ -137,6 +137,8 @@ def _page(
         wrong = worse_than_uniform(figures["figures"], config["description"])
         figures["rows"] = [figure_row(story, figure) for figure in figures["figures"]]
         figures["ladder"] = ladder(figures["figures"])
+        if not isinstance(sections["latent"], Text):
+            sections["latent"]["information"] = information(figures["figures"])
     for name in ("generalization", "neighbors"):
         if not isinstance(sections[name], Text):
             wrong |= sections[name]["wrong"]
@@ -144,6 +146,7 @@ def _page(
     return {
         "kind": "report",
         "images": images,
+        "dreams": "dreams_" if config["model"] == "helmholtz" else "",
         "title": story.title,
         "place": str(folder.path),
         "verdict": verdict(story, run, sections["latent"], figures, wrong, here),
@@ -413,6 +416,12 @@ def ladder(figures: Sequence[Figure]) -> list[dict[str, Any]]:
         }
         for rung in rungs
     ]
+
+
+def information(figures: Sequence[Figure]) -> list[Text]:
+    """How much the latent variables say of the data, one sentence for each layer."""
+    found = [shown(figure) for figure in figures if figure.name.startswith("mutual information")]
+    return [say("information", **{**row, "error": f" {row['error']}".rstrip()}) for row in found]
 
 
 def shown(figure: Figure) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ancestral.errors import AncestralError
 from ancestral.evaluation import Figure, activity, bounds, is_standard_normal, latent_grid, nearest_training_rows
 from ancestral.models import LatentVariableModel
 from ancestral.models.contract import CanClassify, CanReconstruct, CanSample
-from ancestral.models.latent_variable import ACTIVE, divergence_per_unit
+from ancestral.models.latent_variable import ACTIVE, divergence_per_unit, drawn_after_others, draws_of_means
 from ancestral.objectives.iwae import Bounds
 from ancestral.report.charts import ticks
 from ancestral.report.pictures import MANIFOLD_BYTES, SPRITE_BYTES, is_image, mosaic, picture, thumbnail
@@ -249,6 +249,7 @@ def latent(run: Run) -> dict[str, Any] | Text:
     if not means:
         return say("latent_no_means")
     variances = activity(model, held.data, held.split)
+    draws, later = draws_of_means(model, held.x[:1], None if held.y is None else held.y[:1]), drawn_after_others(model)
     classes = held.data.description.classes
     colored = held.y is not None and 0 < classes <= 10
     if held.y is None:
@@ -262,6 +263,7 @@ def latent(run: Run) -> dict[str, Any] | Text:
             "name": name,
             "map": _map(name, values, held, colored),
             "colors": colors,
+            "averaged": _averaged(name, draws[name], name in later) if name in draws else "",
             "units": _units(model, name, held, variance),
             "active": int((variance > ACTIVE).sum()),
             "threshold": ACTIVE,
@@ -280,7 +282,12 @@ def latent(run: Run) -> dict[str, Any] | Text:
     if colored and held.y is not None and (held.y == HIDDEN).any():
         legend.append({"color": HIDDEN, "words": say("without_class")})
     note = say("latent_of_p", **_roles(model, held)) if model.q is model.p else None
-    return {"variables": variables, "sprite": sprite, "legend": legend, "note": note}
+    return {"variables": variables, "sprite": sprite, "legend": legend, "note": note, "information": []}
+
+
+def _averaged(name: str, draws: int, later: bool) -> Text:
+    """What a posterior mean is an average over, where it is no closed form."""
+    return say("map_averaged", draws=draws, before=say("map_before" if later else "map_own", name=name))
 
 
 def _roles(model: LatentVariableModel, held: Held) -> dict[str, str]:

@@ -24,6 +24,7 @@ ENGLISH = {
     "findings": "What training noticed",
     "losses": "Losses",
     "frames": "Samples over training",
+    "dreams_frames": "Dreams over training",
     "reconstructions": "Reconstructions",
     "columns": "Columns",
     "latent": "Latent space",
@@ -148,6 +149,10 @@ ENGLISH = {
     "frame": "{percent} %",
     "frame_epoch": "{percent} %, epoch {epoch}",
     "samples_at": "Samples at {percent} % of training",
+    "dreams_help": "What the machine dreams, drawn from p from the top layer down: of such fantasies q learns in the "
+    "sleep phase.",
+    "dreams_at": "Dreams at {percent} % of training",
+    "dreams": "Dreams",
     "reconstructions_at": "Validation images and their reconstructions, in pairs, at {percent} % of training",
     "samples": "Samples",
     "pairs": "Images, each with its reconstruction at its right",
@@ -184,6 +189,9 @@ ENGLISH = {
     "map_direct": "Posterior means of {rows} of the {split} data, the two dimensions of {name} as they are.",
     "map_components": "Posterior means of {rows} of the {split} data: the first two principal components of the "
     "{units} dimensions of {name}, which hold {share} of their variance.",
+    "map_averaged": "Each is averaged over {draws} draws{before}.",
+    "map_before": " of the variables that q draws before {name}",
+    "map_own": "",
     "map_one": "{name} has one dimension; a map needs two.",
     "map_still": "the posterior means are the same for every row, so there is nothing to map.",
     "map_colored": "Colored by label.",
@@ -200,6 +208,10 @@ ENGLISH = {
     "kl_title": "KL divergence of each unit of {name}, nats",
     "kl_help": "E[KL(q(z | x) || p(z))], sorted. Filled bars are active units, whose posterior mean has a variance "
     "over the data above {threshold}: {active} of {units}.",
+    "information": "{name}: {value} nats{error}, {kind} ({estimator}).",
+    "information_help": "Mutual information says how much the draws of q tell of the data: it is what the divergence "
+    "from the prior has besides that of the aggregate posterior, KL(q(z) || p(z)). A lower bound near the most that "
+    "its mixture allows only says that there is more.",
     "kl_none": "the divergence of a unit is not known in closed form here.",
     "kl_more": "The {shown} largest of {units}.",
     "kl_unit": "unit {unit}: KL {kl} nats, variance of its mean {activity}, {state}",
@@ -376,6 +388,7 @@ JAPANESE = {
     "findings": "学習中に見つかった異常",
     "losses": "損失",
     "frames": "学習中の標本",
+    "dreams_frames": "学習中の夢",
     "reconstructions": "再構成",
     "columns": "列ごとの結果",
     "latent": "潜在空間",
@@ -493,6 +506,10 @@ JAPANESE = {
     "frame": "{percent} %",
     "frame_epoch": "{percent} %、エポック {epoch}",
     "samples_at": "学習 {percent} % での標本",
+    "dreams_help": "マシンが見る夢、つまり最上層から順に p から抽出したものです。睡眠フェーズでは、q はこうした幻想から"
+    "学習します。",
+    "dreams_at": "学習 {percent} % での夢",
+    "dreams": "夢",
     "reconstructions_at": "学習 {percent} % での検証画像とその再構成の組",
     "samples": "標本",
     "pairs": "画像（左）とその再構成（右）",
@@ -525,6 +542,9 @@ JAPANESE = {
     "map_direct": "{split}データ {rows}の事後平均です。{name} の二つの次元をそのまま示します。",
     "map_components": "{split}データ {rows}の事後平均です。"
     "{name} の {units} 次元の第一・第二主成分で、分散の {share} を占めます。",
+    "map_averaged": "どれも、{before}{draws} 回の抽出についての平均です。",
+    "map_before": "q が {name} より先に抽出する変数の、",
+    "map_own": "",
     "map_one": "{name} は一次元です。地図には二次元が必要です。",
     "map_still": "事後平均がどの行でも同じなので、描くものがありません。",
     "map_colored": "色はラベルを表します。",
@@ -541,6 +561,10 @@ JAPANESE = {
     "kl_title": "{name} の各ユニットの KL ダイバージェンス（ナット）",
     "kl_help": "E[KL(q(z | x) || p(z))] を大きい順に並べました。塗りつぶした棒は活性なユニット（事後平均のデータ上の分"
     "散が {threshold} を超えるもの）で、{units} 個のうち {active} 個です。",
+    "information": "{name}：{value} ナット{error}（{kind}、{estimator}）。",
+    "information_help": "相互情報量は、q からの抽出がデータについてどれだけのことを伝えるかを表します。事前分布からの"
+    "ダイバージェンスのうち、集約事後分布のダイバージェンス KL(q(z) || p(z)) を除いた部分です。混合が許す最大値に"
+    "近い下界は、実際はそれより大きいことだけを示します。",
     "kl_none": "ここではユニットごとのダイバージェンスが閉じた形で求まりません。",
     "kl_more": "{units} 個のうち大きいほうから {shown} 個です。",
     "kl_unit": "ユニット {unit}：KL {kl} ナット、平均の分散 {activity}、{state}",
@@ -765,6 +789,14 @@ KNOWN = (
     (r"importance-weighted, (\d+) particles from q", r"重点サンプリング、q からの \1 粒子"),
     (r"mean over (\d+) draws from q", r"q から抽出した \1 個についての平均"),
     ("gap of ais", "焼きなまし重点サンプリングの上下の差"),
+    ("effective sample size", "有効標本サイズ"),
+    (r"weights of (\d+) particles from q", r"q からの \1 粒子の重み"),
+    ("mutual information of (.+) and (.+)", r"\1 と \2 の相互情報量"),
+    (
+        "mixture of q of (.+) rows, at most (.+), sum over all values",
+        r"\1 行についての q の混合、最大 \2、すべての値についての和",
+    ),
+    ("mixture of q of (.+) rows, at most (.+), (.+) draws", r"\1 行についての q の混合、最大 \2、抽出 \3 個"),
     (r"(\d+) draws of the model", r"モデルからの抽出 \1 個"),
     ("sum over all values of the latent variables", "潜在変数のすべての値についての和"),
     (
@@ -784,6 +816,10 @@ KNOWN = (
     (
         "variance over data of the posterior mean above ([^,]+), by (.+) draws of the variables before it",
         r"事後平均のデータ上の分散が \1 を超えるもの（先に抽出される変数の \2 回の抽出による）",
+    ),
+    (
+        r"variance over data of the posterior mean above ([^,]+), by (\d+) draws",
+        r"事後平均のデータ上の分散が \1 を超えるもの（\2 回の抽出による）",
     ),
     (
         "variance over data of the mean of p given what is known above ([^,]+)",

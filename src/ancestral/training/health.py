@@ -424,22 +424,35 @@ def posterior_collapse(
             parts = f", {kl.sum().item():.2g} nats of divergence in all, {kl.max().item():.2g} in the largest"
         return (
             f"posterior collapse: {variable!r} says next to nothing of the data ({active} of {units} units active"
-            f"{parts}), so that the model makes them without it. {_against_collapse(model, name)}"
+            f"{parts}), so that the model makes them without it. {_against_collapse(model, name, kl is not None)}"
             + (" Where training was short, more --epochs come first." if rows and rows[-1]["step"] < SHORT else "")
         )
     return None
 
 
-def _against_collapse(model: LatentVariableModel, name: str) -> str:
-    """What to turn: the flags that a model of that name has; of an own model, arguments of LatentVariableModel."""
+def _against_collapse(model: LatentVariableModel, name: str, closed: bool) -> str:
+    """What to turn: the flags that a model of that name has; of an own model, arguments of LatentVariableModel.
+
+    Free bits are of a divergence that has a closed form.
+    """
     values = {"bound": "elbo", "beta": "", "kl_warmup": "10", "free_bits": "0.1"}
     where = ""
     if name in MODELS:
         known = {field.name for field in dataclasses.fields(MODELS[name][0])}
         turn = {key: f"--{key.replace('_', '-')} {value}".strip() for key, value in values.items() if key in known}
+        turn.setdefault("bound", "--objective elbo")
     else:
         turn = {"bound": "objective='elbo'", "beta": "beta", "kl_warmup": "kl_warmup=10", "free_bits": "free_bits=0.1"}
         where = " in LatentVariableModel"
+    if not closed:
+        turn.pop("free_bits", None)
+    if model.objective == "wake-sleep":
+        rule = f"objective='reweighted-wake-sleep' and particles=5{where}"
+        if not where:
+            rule = "--objective reweighted-wake-sleep and --particles 5"
+        return f"Let q learn from the data too, with {rule}."
+    if model.objective == "reweighted-wake-sleep":
+        return f"Change the --learning-rate, or give more {'particles' if where else '--particles'}{where}."
     if model.q is model.p or "kl_warmup" not in turn:
         return "Change the --learning-rate, or try another estimator."
     against = " or ".join(turn[key] for key in ("kl_warmup", "free_bits") if key in turn)

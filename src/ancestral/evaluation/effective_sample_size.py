@@ -1,0 +1,64 @@
+"""How many of the particles of an importance-weighted bound count."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ancestral.data import Dataset
+from ancestral.errors import AncestralError
+from ancestral.evaluation.figures import Figure
+from ancestral.models import LatentVariableModel
+from ancestral.objectives.hmc import check_counts
+from ancestral.objectives.reweighted_wake_sleep import reweighted_wake_sleep_terms
+
+ROWS = 100
+"""Datapoints, the first of the split."""
+DRAWS = 10_000
+"""Datapoints times particles of one pass, which bound its memory."""
+
+
+@torch.no_grad()
+def effective_sample_size(
+    model: LatentVariableModel, data: Dataset, particles: int = 100, split: str = "test", seed: int = 0
+) -> Figure:
+    r"""The effective sample size of K draws from q(z | x) as draws from p(z | x), a mean over the first 100 rows.
+
+    .. math:: \frac{1}{\sum_k ŵ_k^2},  ŵ_k = w_k / \sum_j w_j,  w_k = p(x, z_k) / q(z_k | x),  z_k ∼ q(z | x)
+
+    It is K where q is the posterior, and 1 where one particle has all the weight: the importance-weighted bound then
+    rests on that one, and more particles will raise it. It is too large where q leaves out a part of the posterior.
+
+    Args:
+        particles: K.
+        seed: of the draws; the random stream outside is left as it was.
+
+    Raises:
+        AncestralError: ``particles`` is below 1, or the split is empty.
+
+    Source: Kong, Liu and Wong (1994), section 4.1; Bornschein and Bengio (2015), section 4.2.
+    """
+    check_counts(particles=particles)
+    rows = min(ROWS, len(getattr(data, split)))
+    if not rows:
+        raise AncestralError(f"{data.name} has no rows in its {split} split. Choose another --split.")
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    x, y = next(data.batches(split, rows, shuffle=False, device=device))  # type: ignore[arg-type]
+    step, training, found = max(1, DRAWS // particles), model.training, []
+    try:
+        model.eval()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for begin in range(0, rows, step):
+                part = slice(begin, begin + step)
+                given = model.given(x[part], None if y is None else y[part])
+                found.append(reweighted_wake_sleep_terms(model.p, model.q, given, particles).effective_sample_size)
+    finally:
+        model.train(training)
+    values = torch.cat(found).double()
+    return Figure(
+        "effective sample size", values.mean().item(), f"of {particles}", "estimate",
+        f"weights of {particles} particles from q", values.std().item() / math.sqrt(rows) if rows > 1 else None, rows,
+        particles, f"{data.name}, {split}, first {rows} rows", data.digest(split), seed,  # type: ignore[arg-type]
+    )  # fmt: skip
