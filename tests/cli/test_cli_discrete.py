@@ -71,6 +71,9 @@ def test_every_verb_works(command: Any, discrete: Path, name: str) -> None:
         "categorical-vae": "Variational autoencoder with discrete latent variables",
     }[str(SIZES[name][0])]  # fmt: skip
     assert kind in page
+    assert "None latent dimensions" not in page
+    if name == "categories":
+        assert "likelihood and 3 x 5 latent dimensions" in page
     for variable in ("z",) if name in ("categories", "bits") else ("h1", "h2"):
         assert f"Map of {variable}" in page
     assert ("What each layer decides" in page) == (name not in ("categories", "bits"))

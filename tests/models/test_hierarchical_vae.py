@@ -19,6 +19,7 @@ from ancestral.distributions.normal import IndependentNormal
 from ancestral.models import Batch, hierarchical_variational_autoencoder, ladder_variational_autoencoder
 from ancestral.models.contract import CAPABILITIES
 from ancestral.models.ladder_vae import product
+from ancestral.models.latent_variable import activity, divergence_per_unit
 from ancestral.report import write_report
 
 SHAPE = (1, 3, 2)
@@ -177,6 +178,7 @@ def test_they_learn_the_digits_are_kept_and_used(tmp_path: Path, name: str, sett
     assert not torch.equal(first, second)
     page = write_report(tmp_path / "run", particles=3, limit=17).read_text(encoding="utf-8")
     assert "Map of z2" in page
+    assert "likelihood and 7 + 3 latent dimensions" in page
     assert "Each row has one draw of z2, which stays; z1 and the data are drawn anew" in page
 
 
@@ -207,3 +209,20 @@ def test_settings_that_are_wrong_or_without_effect_are_errors(
     with pytest.raises(AncestralError, match=words):
         config(**{**usual, **settings})
     assert dataclasses.replace(config(**usual), likelihood="normal").likelihood == "normal"
+
+
+def test_units_are_measured_as_after_training_and_measuring_changes_nothing() -> None:
+    model, x = hierarchy(normalization="batch"), images()
+
+    def measured() -> list[Tensor]:
+        torch.manual_seed(1)
+        return [*activity(model, [(x, None)]).values(), *divergence_per_unit(model, x).values()]
+
+    after = measured()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    for during, value in zip(measured(), after, strict=True):
+        torch.testing.assert_close(during, value)
+    assert model.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state[name]), name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Literal, get_args
 
 import torch
@@ -443,6 +443,17 @@ class LatentVariableModel(nn.Module):
         return f"objective={self.objective}, particles={self.particles}"
 
 
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Batch normalization and dropout are as after training: what is measured neither sees nor changes their state."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
 @torch.no_grad()
 def activity(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor | None]]) -> dict[str, Tensor]:
     r"""The activity of each latent unit, by variable: how much its posterior mean moves with the data.
@@ -463,7 +474,7 @@ def activity(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor 
     Source: Burda, Grosse and Salakhutdinov (2016), section 5.2.
     """
     means: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), evaluating(model):
         torch.manual_seed(0)
         for x, y in batches:
             for name, pair in _means_over_draws(model, x, y).items():
@@ -540,8 +551,9 @@ def divergence_per_unit(model: LatentVariableModel, x: Tensor, y: Tensor | None 
     if model.q is model.p:
         return {}
     trace = Trace((1, x.shape[0]), model.given(x, y), AncestralSampling())
-    model.q(trace)
-    scored = score(model.p, model.q, trace)
+    with evaluating(model):
+        model.q(trace)
+        scored = score(model.p, model.q, trace)
     divergences = {}
     for name in trace.drawn:
         with contextlib.suppress(AncestralError, NotImplementedError):

@@ -233,9 +233,7 @@ def verdict(
     rows = finite(story.split("train", "rows"))
     likelihood: Text | str = ""
     if story.setting("likelihood"):
-        likelihood = say(
-            "with_likelihood", likelihood=plain(story.setting("likelihood")), latent=story.setting("latent")
-        )
+        likelihood = say("with_likelihood", likelihood=plain(story.setting("likelihood")), latent=_dimensions(story))
     shape = " x ".join(map(str, description.get("shape", ())))
     sentences = [
         say("trained_on", model=story.model, data=story.name, rows=counted(rows or 0, "row"), shape=shape,
@@ -312,6 +310,15 @@ def _discriminator(story: Story) -> list[Text]:
 
 WRONG = {"memorized": "bad", "uniform": "bad", "alike": "bad", "near": "bad", "far": "care"}
 """What a section can find wrong with a model, the worst first, and the level that the verdict then has."""
+
+
+def _dimensions(story: Story) -> str:
+    """Of the latent variables: of one, of each layer, or variables by classes."""
+    if story.setting("layers"):
+        return " + ".join(map(str, story.setting("layers")))
+    if story.setting("latents"):
+        return f"{story.setting('latents')} x {story.setting('classes')}"
+    return str(story.setting("latent"))
 
 
 def _trust(
