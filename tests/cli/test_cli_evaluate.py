@@ -173,6 +173,8 @@ def test_an_interrupted_evaluation_is_continued_by_the_same_command(
     computed: list[int] = []
 
     def interrupted(*arguments: Any) -> Any:
+        if arguments[3] == 1:  # one particle shows how much memory it takes
+            return bounds(*arguments)
         computed.append(len(computed))
         if len(computed) == 3:
             raise KeyboardInterrupt

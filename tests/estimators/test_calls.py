@@ -69,7 +69,7 @@ def calls(name: str, units: int, classes: int, particles: int, objective: str) -
 def cases() -> Iterator[tuple[str, str, int]]:
     """Each estimator where it is valid."""
     for name in NAMES:
-        expectations = {"vimco": ["iwae"], "rloo": ["elbo"]} | {key: ["elbo"] for key in OF_EXPECTATIONS}
+        expectations = {"vimco": ["iwae"]} | {key: ["elbo"] for key in ("rloo", "nvil", *OF_EXPECTATIONS)}
         for objective in expectations.get(name, ["elbo", "iwae"]):
             yield name, objective, 2
             if name != "disarm":
