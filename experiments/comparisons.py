@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 RATES = (1e-3, 3e-3, 1e-2)
+EVERY_RATE = (1e-4, 3e-4, *RATES, 3e-2, 1e-1)
+"""Where the best of those tried is at an end, the next one here is tried too."""
 VALIDATION_PARTICLES = 25
 VALIDATIONS = 5
 """In a run; at the first the learning rate is chosen."""
@@ -64,7 +66,7 @@ class Row:
     relaxed: dict[str, Any] | None = None
     """Settings of the columns with a temperature."""
     rates: tuple[float, ...] = RATES
-    """Learning rates to choose from."""
+    """Learning rates to begin with; a single one is given."""
     active_units: bool = False
     """Whether the table shows how many units of each layer are active."""
 

@@ -7,8 +7,9 @@
 
 The second line runs one cell, the third a table (or a row of one), the last prints the tables as Markdown.
 
-A cell is trained with each learning rate of its row for the first fifth of its passes; the run with the best bound on
-validation images goes on to the end, and is evaluated on the test images. Every column of a row has the same
+A cell is trained with each learning rate of its row for the first fifth of its passes, and with the next one beyond for
+as long as the best is at an end of those tried; the run with the best bound on validation images goes on to the end, and
+is evaluated on the test images. Every column of a row has the same
 budget: updates, batches, schedule, learning rates to choose from. Of every run those weights count that were best on
 validation images by the figure of the table: where that is log p, by a bound of 25 particles, since a bound of one
 particle, which is what is trained, can stand still while the likelihood still rises.
@@ -31,12 +32,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from comparisons import SHARED, TABLES, VALIDATION_PARTICLES, VALIDATIONS, Row
+from comparisons import EVERY_RATE, SHARED, TABLES, VALIDATION_PARTICLES, VALIDATIONS, Row
 
 HERE = Path(__file__).parent
 
@@ -98,6 +99,18 @@ def recorded(cell: str, budget: str) -> dict[str, Any] | None:
     return record if record.get("asked") == asked_of(cell, epochs_of(cell, budget)) else None
 
 
+def finished(cell: str, budget: str) -> bool:
+    """Whether nothing is left to do for a cell."""
+    record = recorded(cell, budget)
+    return record is not None and chosen_between(record)
+
+
+def chosen_between(record: Mapping[str, Any]) -> bool:
+    """Whether the learning rate of a record lies between others that were tried, or is the only one of its row."""
+    losses = {float(rate): math.inf if loss is None else loss for rate, loss in record["validation_losses"].items()}
+    return len(losses) == 1 or not beyond(losses)
+
+
 class Until:
     """Interrupts training, as Ctrl-C does, when so many passes are over; the validation that is due then is made."""
 
@@ -147,6 +160,14 @@ def validated(folder: Path, until: float) -> list[float]:
     return [math.inf if row["validation loss"] is None else row["validation loss"] for row in rows[:1]]
 
 
+def beyond(losses: Mapping[float, float]) -> list[float]:
+    """The learning rate to try next: beyond the best, if that is at an end of those tried; none where all diverged."""
+    best, tried = min(losses, key=losses.__getitem__), [EVERY_RATE.index(rate) for rate in losses]
+    place = EVERY_RATE.index(best)
+    following = {min(tried): place - 1, max(tried): place + 1}.get(place, -1)
+    return [EVERY_RATE[following]] if 0 <= following < len(EVERY_RATE) and losses[best] < math.inf else []
+
+
 def reproduce(cell: str, budget: str) -> None:
     """Choose the learning rate, train, evaluate, record."""
     import torch
@@ -155,15 +176,18 @@ def reproduce(cell: str, budget: str) -> None:
     from ancestral.errors import AncestralError
     from ancestral.training.folder import write_atomically
 
-    if recorded(cell, budget) is not None:
+    if finished(cell, budget):
         return
     torch.set_num_threads(1)
     table, row_name, column = cell.split("/")
     row = TABLES[table][row_name]
     epochs = epochs_of(cell, budget)
     first = max(1, epochs // VALIDATIONS)
-    losses = dict.fromkeys(row.rates, math.inf)
-    for rate in row.rates:
+    losses: dict[float, float] = {}
+    waiting = list(row.rates)
+    while waiting:
+        rate = waiting.pop(0)
+        losses[rate] = math.inf
         folder = folder_of(cell, budget, rate, epochs)
         try:
             train(cell, folder, rate, epochs, first)
@@ -171,6 +195,8 @@ def reproduce(cell: str, budget: str) -> None:
         except AncestralError as error:
             if "diverged" not in str(error):
                 raise
+        if not waiting and len(row.rates) > 1:
+            waiting = beyond(losses)
     if min(losses.values()) == math.inf:
         raise AncestralError(f"{cell} has diverged at every learning rate.")
     best = min(losses, key=losses.__getitem__)
@@ -186,6 +212,7 @@ def reproduce(cell: str, budget: str) -> None:
         "published": row.published.get(column),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "version": ancestral.__version__,
+        "commit": json.loads((folder / "environment.json").read_text())["git"],
         "seed": run.config["training"]["seed"],
         "updates": state["step"],
         "minutes": round(state["seconds"] / 60, 2),
@@ -205,7 +232,7 @@ def reproduce(cell: str, budget: str) -> None:
 
 def drive(names: list[str], budget: str, jobs: int) -> int:
     """Run cells in so many processes, each with one thread; how many failed."""
-    waiting = [name for name in names if recorded(name, budget) is None]
+    waiting = [name for name in names if not finished(name, budget)]
     print(
         f"{len(names)} cells, {len(names) - len(waiting)} recorded, {len(waiting)} to do, {jobs} at a time", flush=True
     )
@@ -262,7 +289,7 @@ def entry(row: Row, column: str, record: dict[str, Any] | None) -> str:
         entries.append(f"**{value}** ± {error:.2f}" if prefix == row.figure else value)
     entries.append("–" if record["published"] is None else f"{record['published']:.1f}")
     rate = record["settings"]["learning_rate"]
-    edge = ", at an end of those tried" if len(row.rates) > 1 and rate in (row.rates[0], row.rates[-1]) else ""
+    edge = "" if chosen_between(record) else ", at an end of those tried"
     entries.append(f"{rate:g}{edge}")
     if row.active_units:
         active = [f"{figure['value']:g}" for name, figure in found.items() if name.startswith("active units of ")]

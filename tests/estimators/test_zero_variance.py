@@ -18,6 +18,7 @@ from ancestral import Cost, Enumerate, Estimator, Joint, Site, Trace, elbo, expe
 from ancestral.errors import EstimatorError
 from ancestral.estimators import (
     DARN,
+    GumbelSoftmax,
     InputDependent,
     LeaveOneOut,
     LikelihoodRatio,
@@ -441,3 +442,13 @@ def test_an_estimator_of_the_user_has_what_the_library_s_have() -> None:
 
     m, given = Layers("one-hot", 2), data(1)
     assert_same_gradients(forced(m.p, m.q, given, {name: Mine() for name in m.names}), exact(m.p, m.q, given), m)
+
+
+@pytest.mark.parametrize("above", [StraightThrough, lambda: GumbelSoftmax(0.5)])
+@pytest.mark.parametrize("make", [LikelihoodRatio, MuProp])
+def test_below_a_variable_that_carries_a_gradient_a_normalized_signal_is_refused(make: Make, above: Make) -> None:
+    m, given = Layers("binary", 2), data(2)
+    with pytest.raises(EstimatorError, match=r"of 'h2' divides .* but 'h1', which it depends on, carries a gradient"):
+        elbo(m.p, m.q, given, 1, {"h1": above(), "h2": make(None, normalize=True)})
+    loss = elbo(m.p, m.q, given, 1, {"h2": above(), "h1": make(None, normalize=True)})  # the other way it is right
+    assert loss.requires_grad

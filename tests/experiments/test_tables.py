@@ -101,8 +101,9 @@ def test_a_cell_is_trained_recorded_and_then_left_alone(toy: Any, tmp_path: Path
     assert record["published"] == 17.0
     assert record["settings"]["epochs"] == 2
     losses, after = record["validation_losses"], record["chosen_after_passes"]
-    assert (set(losses), after) == ({"0.001", "0.003", "0.01"}, 1)
+    assert ({"0.001", "0.003", "0.01"} <= set(losses), after) == (True, 1)
     best = min(losses, key=losses.__getitem__)
+    assert not toy.beyond({float(rate): loss for rate, loss in losses.items()})  # on both sides others are worse
     assert float(best) == record["settings"]["learning_rate"]
     for folder in (tmp_path / "runs" / "default" / CELL).iterdir():
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -126,15 +127,27 @@ def test_a_cell_is_trained_recorded_and_then_left_alone(toy: Any, tmp_path: Path
     assert toy.recorded(CELL, "default") is None
 
 
+def test_beyond_the_best_rate_another_is_tried_until_it_lies_between_worse_ones(tables: Any) -> None:
+    assert tables.beyond({1e-3: 5.0, 3e-3: 4.0, 1e-2: 4.5}) == []
+    assert tables.beyond({1e-3: 3.0, 3e-3: 4.0, 1e-2: 4.5}) == [3e-4]
+    assert tables.beyond({1e-3: 3.0, 3e-3: 4.0, 1e-2: 4.5, 3e-4: 2.0}) == [1e-4]
+    assert tables.beyond({1e-3: 3.0, 3e-3: 4.0, 1e-2: 4.5, 3e-4: 2.0, 1e-4: 1.0}) == []  # there is none
+    assert tables.beyond({1e-3: 5.0, 3e-3: 4.0, 1e-2: 3.5}) == [3e-2]
+    assert tables.beyond({1e-3: float("inf"), 3e-3: float("inf"), 1e-2: float("inf")}) == []
+
+
 def test_a_rate_at_the_end_of_those_tried_is_marked(toy: Any) -> None:
     row = toy.TABLES["toy"]["digits"]
     figures = [
         {"name": "log p(x)", "value": -3.0, "standard_error": 0.5, "particles": 7},
         {"name": "ELBO", "value": -5.0, "standard_error": 0.5},
     ]
-    for rate in toy.TABLES["toy"]["digits"].rates:
-        record = {"figures": figures, "published": None, "settings": {"learning_rate": rate}, "minutes": 2.0}
-        assert ("at an end of those tried" in toy.entry(row, "nvil", record)) == (rate != 3e-3)
+    for losses, marked in (({"0.001": 1.0, "0.003": 2.0}, True), ({"0.001": 1.0, "0.0003": 2.0, "0.003": None}, False)):
+        record = {
+            "figures": figures, "published": None, "settings": {"learning_rate": 1e-3}, "minutes": 2.0,
+            "validation_losses": losses,
+        }  # fmt: skip
+        assert ("at an end of those tried" in toy.entry(row, "nvil", record)) == marked
 
 
 def test_a_cell_that_diverges_at_every_rate_says_so(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:

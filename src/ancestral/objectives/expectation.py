@@ -59,7 +59,8 @@ def expectation(
         model as it stands whatever the estimators: where they relax a variable, of a second run with draws.
 
     Raises:
-        EstimatorError: an estimator is not valid for its variable or for ``reduction``, or names no variable of q.
+        EstimatorError: an estimator is not valid for its variable or for ``reduction``, or names no variable of q; or
+            one normalizes its signal below a variable that carries a gradient.
         AncestralError: the reduction or the number of particles is none.
         ShapeError: the cost is not of shape ``(*particles, batch)``.
     """
@@ -98,6 +99,8 @@ def estimate(
     drawn = [(site, site.estimator) for site in trace.sites.values() if site.estimator is not None]
     for site, estimator in drawn:
         require_reduction(estimator, site.name, site.distribution, reduction)
+        if getattr(estimator, "normalize", False):
+            problem.require_no_path_above(site.name, trace)
     value = average(run.total, trace, reduction)
     valued = trace
     if torch.is_grad_enabled():
@@ -163,6 +166,16 @@ class _Problem:
             if not found.isdisjoint(parents):
                 found.add(variable)
         return found
+
+    def require_no_path_above(self, name: str, trace: Trace) -> None:
+        """Raise where the signal of a variable, if it is normalized, would reach another through its score."""
+        for other in trace.drawn:
+            if other != name and trace[other].requires_grad and name in self.descendants(other, trace):
+                raise EstimatorError(
+                    f"the estimator of {name!r} divides its signal by its standard deviation, but {other!r}, which it "
+                    "depends on, carries a gradient itself, of which only the part through the signal would be "
+                    f"divided: leave normalize out, or use LikelihoodRatio() for {other!r} too."
+                )
 
     def parents(self, name: str, trace: Trace) -> tuple[Tensor, ...]:
         if isinstance(self.q, Joint):
