@@ -7,12 +7,12 @@
 
 The second line runs one cell, the third a table (or a row of one), the last prints the tables as Markdown.
 
-A cell is trained with each learning rate of its row for the first fifth of its passes, and with the next one beyond for
-as long as the best is at an end of those tried; the run with the best bound on validation images goes on to the end, and
-is evaluated on the test images. Every column of a row has the same
-budget: updates, batches, schedule, learning rates to choose from. Of every run those weights count that were best on
-validation images by the figure of the table: where that is log p, by a bound of 25 particles, since a bound of one
-particle, which is what is trained, can stand still while the likelihood still rises.
+A cell is trained with each learning rate of its row for the first fifth of its passes, and with the next one beyond
+for as long as the best is at an end of those tried. The run with the best bound on validation images goes on to the
+end, and is evaluated on the test images. Every column of a row has the same budget: updates, batches, schedule,
+learning rates to choose from. Of every run those weights count that were best on validation images by the figure of
+the table: where that is log p, by a bound of 25 particles, since a bound of one particle, which is what is trained,
+can stand still while the likelihood still rises.
 
 The same command continues what was interrupted. The records lie in ``results/`` beside this file, as they came; the run
 folders in ``runs/`` are not kept in git.
