@@ -304,6 +304,13 @@ def test_a_model_that_never_samples_the_observed_variable_is_found_at_the_first_
         model.check(Batch(rows()))
 
 
+@pytest.mark.parametrize("settings", [{"beta": 0.5}, {"kl_warmup": 2.0}, {"analytic_kl": ["z"]}])
+def test_where_q_is_p_nothing_diverges(settings: dict[str, Any]) -> None:
+    p = Joint({"z | top": normal(linear(3, 4)), "x | z": bernoulli(linear(2, 7))})
+    with pytest.raises(AncestralError, match="have no effect where q is p"):
+        LatentVariableModel(p, p, **settings)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -19,12 +19,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 import ancestral
-from ancestral import AncestralError
+from ancestral import AncestralError, Joint
 from ancestral.configs import DataConfig, DataDescription, TrainingConfig, VAEConfig
 from ancestral.data.dataset import Dataset, Rows, Split
 from ancestral.data.loading import assemble
 from ancestral.data.raw import Raw
-from ancestral.models import Batch, Player, variational_autoencoder
+from ancestral.distributions import bernoulli, bernoulli_bias
+from ancestral.estimators import InputDependent, LikelihoodRatio
+from ancestral.models import Batch, LatentVariableModel, Player, variational_autoencoder
+from ancestral.networks import mlp
 from ancestral.runs import Run
 from ancestral.training import RunFolder, Training
 from ancestral.training.checkpoint import read_checkpoint
@@ -339,6 +342,21 @@ def test_a_gradient_is_clipped_to_its_norm() -> None:
     training._step(Batch(torch.ones(5, 7)))
     moved = torch.cat([(p - b).flatten() for p, b in zip(model.parameters(), before, strict=True)])
     assert moved.norm().item() == pytest.approx(0.05, rel=1e-3)
+
+
+def test_the_gradient_of_what_an_estimator_learns_is_clipped_apart() -> None:
+    torch.manual_seed(0)
+    p = Joint({"h": bernoulli_bias(3), "x | h": bernoulli(mlp(3, 7))})
+    estimator = LikelihoodRatio(InputDependent(mlp(7, 1)))
+    model = LatentVariableModel(p, Joint({"h | x": bernoulli(mlp(7, 3))}), estimators={"h": estimator})
+    own = list(estimator.parameters())
+    before = {w: w.detach().clone() for w in model.parameters()}
+    config = TrainingConfig(optimizer="sgd", learning_rate=1.0, schedule="constant", gradient_clip=0.05)
+    training = Training(model, bits(), config)
+    training._step(Batch(torch.ones(5, 7)))
+    for part in (own, [w for w in model.parameters() if not any(w is other for other in own)]):
+        moved = torch.cat([(w.detach() - before[w]).flatten() for w in part])
+        assert moved.norm().item() == pytest.approx(0.05, rel=1e-3)
 
 
 def test_half_precision_keeps_weights_in_single(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     """L2 penalty; decoupled with adamw."""
     gradient_clip: float = 0.0
-    """Largest norm of a player's gradient; 0 does not clip."""
+    """Largest norm of a player's gradient, and of that of its gradient estimators, apart; 0 does not clip."""
     ema: float = 0.0
     """Decay of an exponential moving average of the weights, which then serves every verb; 0 keeps none."""
     patience: int = 0

@@ -127,7 +127,7 @@ def bound_of(
         if bound == "iwae":
             return -iwae(model.p, model.q, given, particles, estimators)
         analytic_kl = closed_form(model.analytic_kl, estimators)
-        return -elbo(model.p, model.q, given, particles, estimators, analytic_kl, model.beta)
+        return -elbo(model.p, model.q, given, particles, estimators, analytic_kl, model.beta_at(epoch))
 
     return Problem(f"-{bound.upper()} of {model.p}", loss, model.q, given, particles, bound, epoch)
 

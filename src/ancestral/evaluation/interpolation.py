@@ -80,15 +80,15 @@ def latent_grid(model: LatentVariableModel, size: int, given: Mapping[str, Tenso
             + (": give the others." if priors else ".")
         )
     ((name, prior),) = priors.items()
-    if tuple(prior.event_shape) != (2,):
-        raise AncestralError(
-            f"a map needs a latent variable of 2 dimensions, but {name} has shape {tuple(prior.event_shape)}: train "
-            "with --latent 2."
-        )
     if not is_standard_normal(prior):
         raise AncestralError(
             f"a map follows the quantiles of a standard normal prior, but that of {name} is another: interpolate "
             "instead."
+        )
+    if tuple(prior.event_shape) != (2,):
+        raise AncestralError(
+            f"a map needs a latent variable of 2 dimensions, but {name} has shape {tuple(prior.event_shape)}: train "
+            "with --latent 2."
         )
     if model.takes_labels and "y" not in given and isinstance(model.p, Joint) and "y" in model.p.given:
         raise AncestralError(f"{model.p} is conditioned on labels: give the one that the map is of, y=3 for example.")

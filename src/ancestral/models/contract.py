@@ -7,7 +7,7 @@ asks for one of them, and says which models have it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -42,6 +42,9 @@ class Player:
     """Updated at every so many batches."""
     learning_rate: float | None = None
     """Its own learning rate; None takes the training's."""
+    apart: list[nn.Parameter] = field(default_factory=list)
+    """Those of the parameters whose gradient is clipped by a norm of its own: what a gradient estimator learns for
+    itself has no part in how far the model moves."""
 
 
 @runtime_checkable

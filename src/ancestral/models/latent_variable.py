@@ -122,6 +122,10 @@ class LatentVariableModel(nn.Module):
             )
         if objective != "elbo" and (beta != 1 or kl_warmup or free_bits or analytic_kl):
             raise AncestralError(f"beta, kl_warmup, free_bits and analytic_kl have no effect with {objective=}.")
+        if q is p and (beta != 1 or kl_warmup or free_bits or analytic_kl):
+            raise AncestralError(
+                "beta, kl_warmup, free_bits and analytic_kl have no effect where q is p: nothing diverges from itself."
+            )
         if objective in ("wake-sleep", "reweighted-wake-sleep") and estimators is not None:
             raise AncestralError(f"estimators have no effect with {objective=}, whose gradients pass no draw.")
         if objective == "wake-sleep" and particles != 1:
@@ -170,7 +174,13 @@ class LatentVariableModel(nn.Module):
     # ---- learning
 
     def players(self) -> list[Player]:
-        return [Player("model", list(self.parameters()), self.loss)]
+        modules = [self.estimators, getattr(self, "own_estimators", None)]
+        own = [w for module in modules if isinstance(module, nn.Module) for w in module.parameters()]
+        return [Player("model", list(self.parameters()), self.loss, apart=own)]
+
+    def beta_at(self, epoch: float) -> float:
+        """The weight of the divergences after so many epochs of training."""
+        return self.beta * (min(1.0, epoch / self.kl_warmup) if self.kl_warmup else 1.0)
 
     def given(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """The observed values by name."""
@@ -246,7 +256,7 @@ class LatentVariableModel(nn.Module):
         estimators = estimators_at(self.estimators, batch.epoch)
         if self.objective == "iwae":
             return {"loss": -iwae(self.p, self.q, given, self.particles, estimators, self.gradient).mean()}
-        beta = self.beta * (min(1.0, batch.epoch / self.kl_warmup) if self.kl_warmup else 1.0)
+        beta = self.beta_at(batch.epoch)
         terms = elbo_terms(self.p, self.q, given, self.particles, estimators, self.analytic_kl, beta, self.gradient)
         loss = -terms.elbo.mean()
         if self.free_bits:

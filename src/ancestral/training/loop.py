@@ -384,7 +384,9 @@ class Training:
                 group["lr"] = rate * 0.5**self.progress.retries
             scalars = self._gradients(player, batch)
             if self.config.gradient_clip:
-                nn.utils.clip_grad_norm_(player.parameters, self.config.gradient_clip)
+                apart = set(player.apart)
+                for together in ([w for w in player.parameters if w not in apart], player.apart):
+                    nn.utils.clip_grad_norm_(together, self.config.gradient_clip)
             optimizer.step()
             _clear_gradients(player)
             prefix = f"{player.name} " if len(self.players) > 1 else ""
