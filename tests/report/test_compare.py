@@ -63,6 +63,7 @@ def test_runs_evaluated_alike_stand_in_one_table(runs: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
+        ("name", "log p(bottom | top)", "what is measured: log p(x) / log p(bottom | top)"),
         ("digest", "b2" * 32, "the rows themselves (SHA-256): a1a1a1a1a1a1 / b2b2b2b2b2b2"),
         ("data", "digits, test, 17 rows, binarization static", "data and their preparation: digits, test, 17 rows / "),
         ("likelihood", "Normal", "likelihood: Bernoulli / Normal"),

@@ -140,6 +140,7 @@ def conditions(run: Compared) -> dict[str, Hashable]:
     """What must agree for the figures of two runs to be compared."""
     first = run.figures[0]
     return {
+        "quantity": first.name,  # a bound of log p(bottom | top) is none of log p(x)
         "data": first.data,
         "digest": first.digest,
         "likelihood": first.likelihood,
