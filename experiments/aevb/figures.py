@@ -47,6 +47,13 @@ from ancestral.models import LatentVariableModel
 from ancestral.models.vae import variational_autoencoder
 from ancestral.objectives import Chains, elbo, monte_carlo_em, posterior_draws, wake_sleep
 from ancestral.objectives.iwae import bounds
+from ancestral.training.checkpoint import (
+    has_checkpoint,
+    optimizer_tensors,
+    read_checkpoint,
+    restore_optimizer,
+    write_checkpoint,
+)
 from ancestral.training.folder import write_atomically
 
 HERE = Path(__file__).parent
@@ -207,7 +214,7 @@ def reproduce(name: str, samples: int) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     file.parent.mkdir(exist_ok=True)
-    kept, started = folder / "state.pt", time.monotonic() - record["seconds"]
+    kept, started = folder / "checkpoint", time.monotonic() - record["seconds"]
     if "step size" not in record:
         tried = {}
         for step in STEPS:
@@ -222,14 +229,13 @@ def reproduce(name: str, samples: int) -> None:
     cell = Cell(name)
     optimizer = cell.optimizer(record["step size"])
     seen = 0
-    if kept.exists():
-        state = torch.load(kept, weights_only=True)
-        cell.model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+    if has_checkpoint(kept):
+        parts, state = read_checkpoint(kept)
+        cell.model.load_state_dict(parts["model"])
+        restore_optimizer("model", optimizer, parts["optimizer"])
         seen = state["seen"]
-        if state["chains"] is not None:
-            zero = torch.zeros(())
-            cell.chains = Chains({}, state["chains"], state["chain step"], zero)
+        if parts["chains"]:
+            cell.chains = Chains({}, **parts["chains"], acceptance=torch.zeros(()))
         record["curve"] = [point for point in record["curve"] if point["samples"] <= seen]
     for mark in marks(samples, PER_DECADE[cell.figure]):
         if mark <= seen:
@@ -237,16 +243,12 @@ def reproduce(name: str, samples: int) -> None:
         go(cell, optimizer, seen, mark)
         seen = mark
         record["curve"].append({"samples": seen, **cell.measured(), "minutes": (time.monotonic() - started) / 60})
-        chains = cell.chains
-        state = {
-            "model": cell.model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "seen": seen,
-            "chains": None if chains is None else chains.position,
-            "chain step": None if chains is None else chains.step,
-        }
-        torch.save(state, kept.with_suffix(".new"))
-        os.replace(kept.with_suffix(".new"), kept)
+        chains = {} if cell.chains is None else {"position": cell.chains.position, "step": cell.chains.step}
+        write_checkpoint(
+            kept,
+            {"model": cell.model.state_dict(), "optimizer": optimizer_tensors("model", optimizer), "chains": chains},
+            {"seen": seen},
+        )
         record |= {
             "command": f"python experiments/aevb/figures.py {name}",
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -269,8 +271,8 @@ def reproduce(name: str, samples: int) -> None:
 def load(name: str) -> Cell:
     """A trained cell."""
     cell = Cell(name)
-    state = torch.load(HERE / "runs" / name / "state.pt", weights_only=True)
-    cell.model.load_state_dict(state["model"])
+    parts, _ = read_checkpoint(HERE / "runs" / name / "checkpoint")
+    cell.model.load_state_dict(parts["model"])
     return cell
 
 
@@ -350,11 +352,11 @@ def pictures() -> None:
 
     for data in DATA:
         name = f"bound/{data}/2/aevb"
-        if (HERE / "runs" / name / "state.pt").exists():
+        if (HERE / "runs" / name / "checkpoint").exists():
             save_picture(grid(latent_grid(load(name).model, 20), 20, zoom=1), HERE / f"figure-4-{data}.png")
     for latent in (2, 5, 10, 20):
         name = f"bound/mnist/{latent}/aevb"
-        if (HERE / "runs" / name / "state.pt").exists():
+        if (HERE / "runs" / name / "checkpoint").exists():
             torch.manual_seed(0)
             means = load(name).model.sample(100)
             save_picture(grid(means, 10, zoom=1), HERE / f"figure-5-{latent}.png")

@@ -241,6 +241,26 @@ def test_where_nothing_can_be_kept_the_evaluation_goes_on(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"likelihood": "asi"}, "no likelihood 'asi'.*'ais'"),
+        ({"likelihood": ()}, "likelihood is empty"),
+        ({"likelihood": ("ais", "ais")}, "each of the steps that you want once"),
+        ({"likelihood": "ais", "chains": 0}, "chains is 0"),
+        ({"likelihood": "ais", "temperatures": 0}, "temperatures is 0"),
+        ({"likelihood": "ais", "leapfrog": 0}, "leapfrog is 0"),
+        ({"likelihood": "ais", "start": "prio"}, "no start 'prio'.*'prior'"),
+        ({"likelihood": "exact"}, "'h', a .*Normal, is continuous"),
+    ],
+)
+def test_what_the_ladder_does_not_have_is_an_error(
+    continuous: LatentVariableModel, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(AncestralError, match=words):
+        evaluate(continuous, dataset(), **options)
+
+
 def test_every_part_of_the_rows_has_draws_of_its_own(
     continuous: LatentVariableModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,10 @@ from ancestral.configs import MODELS, DataConfig, TrainingConfig
 from ancestral.errors import AncestralError
 from ancestral.training.progress import Silent
 
-PLACE = Path(__file__).parents[2] / "experiments" / "reproduce.py"
-
 
 @pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The program, which writes beside itself, in a folder of its own."""
-    specification = importlib.util.spec_from_file_location("reproduce", PLACE)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    monkeypatch.setattr(module, "HERE", tmp_path)
-    return module
+def program(program_of: Callable[[str], Any]) -> Any:
+    return program_of("reproduce")
 
 
 @pytest.fixture
@@ -107,14 +98,9 @@ def test_a_larger_budget_that_is_not_there_is_an_error(program: Any, monkeypatch
         program.main()
 
 
-def test_the_recorded_results_were_made_with_the_settings_of_their_experiments() -> None:
-    specification = importlib.util.spec_from_file_location("reproduce", PLACE)
-    assert specification is not None
-    assert specification.loader is not None
-    program = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(program)
+def test_the_recorded_results_were_made_with_the_settings_of_their_experiments(program: Any, experiments: Path) -> None:
     for name, experiment in program.EXPERIMENTS.items():
-        file = PLACE.parent / name / "result.json"
+        file = experiments / name / "result.json"
         if file.exists():
             recorded = json.loads(file.read_text())["settings"]
             for key, value in experiment["settings"].items():

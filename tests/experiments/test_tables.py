@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,12 @@ import pytest
 from ancestral.configs import MODELS, DataConfig, TrainingConfig
 from ancestral.errors import AncestralError
 
-PLACE = Path(__file__).parents[2] / "experiments" / "tables.py"
 CELL = "toy/digits/straight-through"
 
 
 @pytest.fixture
-def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The program, which writes beside itself, in a folder of its own."""
-    specification = importlib.util.spec_from_file_location("experiment_tables", PLACE)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    monkeypatch.syspath_prepend(PLACE.parent)
-    monkeypatch.setitem(sys.modules, specification.name, module)
-    specification.loader.exec_module(module)
-    monkeypatch.setattr(module, "HERE", tmp_path)
-    return module
+def tables(program_of: Callable[[str], Any]) -> Any:
+    return program_of("tables")
 
 
 @pytest.fixture
@@ -56,7 +46,9 @@ def test_every_cell_can_be_trained(tables: Any) -> None:
     of_data = {field.name for field in dataclasses.fields(DataConfig)}
     for cell in names:
         table, row, _ = cell.split("/")
-        for rate in tables.TABLES[table][row].rates:
+        rates = tables.TABLES[table][row].rates
+        assert len(rates) == 1 or set(rates) <= set(tables.EVERY_RATE)
+        for rate in rates:
             settings = tables.settings_of(cell, rate, tables.epochs_of(cell, "default"))
             config, _ = MODELS[settings.pop("model")]
             assert settings.pop("data") in ("binarized-mnist", "mnist")
@@ -164,9 +156,9 @@ def test_an_unknown_cell_is_an_error(tables: Any, monkeypatch: pytest.MonkeyPatc
         tables.main()
 
 
-def test_the_recorded_cells_are_those_of_the_tables_with_their_settings(tables: Any) -> None:
+def test_the_recorded_cells_are_those_of_the_tables_with_their_settings(tables: Any, experiments: Path) -> None:
     known = {tables.record_of(cell, "default").name: cell for cell in tables.cells()}
-    for file in (PLACE.parent / "results" / "default").glob("*.json"):
+    for file in (experiments / "results" / "default").glob("*.json"):
         record = json.loads(file.read_text(encoding="utf-8"))
         cell = known[file.name]
         assert record["asked"] == tables.asked_of(cell, tables.epochs_of(cell, "default")), file.name

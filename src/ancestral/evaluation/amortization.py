@@ -20,6 +20,7 @@ from ancestral.errors import AncestralError
 from ancestral.evaluation.figures import Figure
 from ancestral.evaluation.unfinished import Unfinished, digest_of, seed_from
 from ancestral.models import LatentVariableModel
+from ancestral.models.contract import evaluating
 from ancestral.models.free_posterior import FreePosterior, freed
 from ancestral.objectives import elbo
 from ancestral.objectives.hmc import check_counts
@@ -141,26 +142,22 @@ def amortization_gap(
     file = Unfinished(Path(f"{os.fspath(keep)}.gaps.unfinished") if keep else None, key)
     names = ("approximation", "amortization")
     parts = [file.read(names, {*range(0, rows, ROWS), rows})]
-    done, training = len(parts[0][names[0]]), model.training
+    done = len(parts[0][names[0]])
 
     def so_far() -> dict[str, Tensor]:
         return {name: torch.cat([part[name] for part in parts]) for name in names}
 
     passes = math.ceil(rows / ROWS)
-    try:
-        model.eval()
-        with torch.random.fork_rng():
-            for i in range(math.ceil(done / ROWS), passes):
-                x, y = next(data.batches(split, ROWS, shuffle=False, device=device, start=i))  # type: ignore[arg-type]
-                given = {name: value[: rows - done] for name, value in model.given(x, y).items()}
-                torch.manual_seed(seed_from(seed, done))
-                heard = progress and functools.partial(_tell, progress, i * steps, passes * steps)
-                gaps = inference_gaps(model.p, model.q, given, steps, particles, heard)
-                parts.append({name: getattr(gaps, name).double().cpu() for name in names})
-                done = min(rows, done + ROWS)
-                file.write(so_far, last=True)
-    finally:
-        model.train(training)
+    with torch.random.fork_rng(), evaluating(model):
+        for i in range(math.ceil(done / ROWS), passes):
+            x, y = next(data.batches(split, ROWS, shuffle=False, device=device, start=i))  # type: ignore[arg-type]
+            given = {name: value[: rows - done] for name, value in model.given(x, y).items()}
+            torch.manual_seed(seed_from(seed, done))
+            heard = progress and functools.partial(_tell, progress, i * steps, passes * steps)
+            gaps = inference_gaps(model.p, model.q, given, steps, particles, heard)
+            parts.append({name: getattr(gaps, name).double().cpu() for name in names})
+            done = min(rows, done + ROWS)
+            file.write(so_far, last=True)
     file.remove()
     values = so_far()
     words = f"Gaussians of each datapoint optimized in {steps:,} steps, ELBOs by {particles:,} particles"

@@ -19,7 +19,7 @@ from ancestral.configs.data import HIDDEN
 from ancestral.data import Dataset
 from ancestral.errors import AncestralError, ShapeError
 from ancestral.evaluation.figures import Figure
-from ancestral.models.contract import CanClassify
+from ancestral.models.contract import CanClassify, evaluating
 
 ROWS = 500
 """Datapoints per pass."""
@@ -147,15 +147,10 @@ def _predicted(model: CanClassify, data: Dataset, split: str, seed: int) -> tupl
     assert isinstance(model, nn.Module)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     log_probs, labels = [torch.zeros(0, 1)], [torch.zeros(0, dtype=torch.int64)]
-    training = model.training
-    try:
-        model.eval()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for x, y in data.batches(split, ROWS, shuffle=False, device=device):  # type: ignore[arg-type]
-                if y is not None and (y != HIDDEN).any():
-                    log_probs.append(model.log_classify(x[y != HIDDEN]).double().cpu())
-                    labels.append(y[y != HIDDEN].cpu())
-    finally:
-        model.train(training)
+    with torch.random.fork_rng(), evaluating(model):
+        torch.manual_seed(seed)
+        for x, y in data.batches(split, ROWS, shuffle=False, device=device):  # type: ignore[arg-type]
+            if y is not None and (y != HIDDEN).any():
+                log_probs.append(model.log_classify(x[y != HIDDEN]).double().cpu())
+                labels.append(y[y != HIDDEN].cpu())
     return torch.cat(log_probs[1:] or log_probs), torch.cat(labels)

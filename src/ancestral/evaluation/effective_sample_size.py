@@ -10,6 +10,7 @@ from ancestral.data import Dataset
 from ancestral.errors import AncestralError
 from ancestral.evaluation.figures import Figure
 from ancestral.models import LatentVariableModel
+from ancestral.models.contract import evaluating
 from ancestral.objectives.hmc import check_counts
 from ancestral.objectives.reweighted_wake_sleep import reweighted_wake_sleep_terms
 
@@ -45,17 +46,13 @@ def effective_sample_size(
         raise AncestralError(f"{data.name} has no rows in its {split} split. Choose another --split.")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     x, y = next(data.batches(split, rows, shuffle=False, device=device))  # type: ignore[arg-type]
-    step, training, found = max(1, DRAWS // particles), model.training, []
-    try:
-        model.eval()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for begin in range(0, rows, step):
-                part = slice(begin, begin + step)
-                given = model.given(x[part], None if y is None else y[part])
-                found.append(reweighted_wake_sleep_terms(model.p, model.q, given, particles).effective_sample_size)
-    finally:
-        model.train(training)
+    step, found = max(1, DRAWS // particles), []
+    with torch.random.fork_rng(), evaluating(model):
+        torch.manual_seed(seed)
+        for begin in range(0, rows, step):
+            part = slice(begin, begin + step)
+            given = model.given(x[part], None if y is None else y[part])
+            found.append(reweighted_wake_sleep_terms(model.p, model.q, given, particles).effective_sample_size)
     values = torch.cat(found).double()
     return Figure(
         "effective sample size", values.mean().item(), f"of {particles}", "estimate",

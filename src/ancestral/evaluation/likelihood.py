@@ -26,6 +26,7 @@ from ancestral.evaluation.figures import Figure
 from ancestral.evaluation.hmc_density import hmc_density
 from ancestral.evaluation.unfinished import Unfinished, digest_of, seed_from
 from ancestral.models import LatentVariableModel
+from ancestral.models.contract import evaluating
 from ancestral.objectives.elbo import random_parents, score
 from ancestral.objectives.hmc import check_counts
 from ancestral.objectives.iwae import Bounds, bounds as importance_weighted
@@ -148,34 +149,29 @@ def evaluate(
         )
     keep_freed_memory()
     digest = data.digest(split)  # type: ignore[arg-type]
-    training = model.training
     found: dict[str, dict[str, Tensor]] = {}
-    try:
-        model.eval()
-        with torch.random.fork_rng():
-            row = next(_given(model, data, split, 1))
-            names = _names(model, row)
-            steps = {name: _step(name, model, row, particles, chains, temperatures, leapfrog, start) for name in asked}
-            identity = [digest_of(model), digest, str(data.config), split, total, seed] if keep else []
-            files = {
-                name: Unfinished(
-                    Path(f"{os.fspath(keep)}.{name}.unfinished") if keep else None,
-                    hashlib.sha256(json.dumps([*identity, name, step.estimator, step.rows]).encode()).hexdigest(),
-                )
-                for name, step in steps.items()
-            }
-            for name, step in steps.items():
-                found[name] = _over_rows(step, model, data, split, total, seed, files[name], progress)
-            gap = None
-            if "ais" in steps:
-                torch.manual_seed(seed_from(seed, total))
-                given = next(_given(model, data, split, min(total, SIMULATED)))
-                q = model.q if start == "posterior" else None
-                gap = bidirectional(model.p, given, chains, temperatures, leapfrog, q=q)
-            for file in files.values():
-                file.remove()
-    finally:
-        model.train(training)
+    with torch.random.fork_rng(), evaluating(model):
+        row = next(_given(model, data, split, 1))
+        names = _names(model, row)
+        steps = {name: _step(name, model, row, particles, chains, temperatures, leapfrog, start) for name in asked}
+        identity = [digest_of(model), digest, str(data.config), split, total, seed] if keep else []
+        files = {
+            name: Unfinished(
+                Path(f"{os.fspath(keep)}.{name}.unfinished") if keep else None,
+                hashlib.sha256(json.dumps([*identity, name, step.estimator, step.rows]).encode()).hexdigest(),
+            )
+            for name, step in steps.items()
+        }
+        for name, step in steps.items():
+            found[name] = _over_rows(step, model, data, split, total, seed, files[name], progress)
+        gap = None
+        if "ais" in steps:
+            torch.manual_seed(seed_from(seed, total))
+            given = next(_given(model, data, split, min(total, SIMULATED)))
+            q = model.q if start == "posterior" else None
+            gap = bidirectional(model.p, given, chains, temperatures, leapfrog, q=q)
+        for file in files.values():
+            file.remove()
     config = data.config
     preparation = "dequantized" if config.dequantize == "yes" else f"binarization {config.binarization}"
     where = f"{data.name}, {split}, {'first ' if total < rows else ''}{total} rows, {preparation}"

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from ancestral.core import AncestralSampling, Joint, Trace
 from ancestral.data import Dataset
+from ancestral.distributions import FlowedNormal
 from ancestral.distributions.support import enumerate_support
 from ancestral.errors import AncestralError, EstimatorError
 from ancestral.evaluation.figures import Figure
 from ancestral.models import LatentVariableModel
+from ancestral.models.contract import evaluating
 from ancestral.objectives.elbo import random_parents
 from ancestral.objectives.expectation import batch_of
 from ancestral.objectives.hmc import check_counts
@@ -94,10 +96,9 @@ def mutual_information(q: Callable[[Trace], Any], given: Mapping[str, Tensor], d
             divergences = _divergences(needed, known, support, rows)
             found.append(Information(parents, names, divergences, True, exact=trace.given.issuperset(parents)))
             continue
-        try:
-            ratios = _ratios(needed, known, {name: drawn[name] for name in names}, index, rows)
-        except AncestralError:  # a flow has no density here
+        if any(isinstance(trace.sites[name].distribution, FlowedNormal) for name in names):
             continue
+        ratios = _ratios(needed, known, {name: drawn[name] for name in names}, index, rows)
         found.append(Information(parents, names, ratios, False, False))
     return found
 
@@ -202,14 +203,9 @@ def information(model: LatentVariableModel, data: Dataset, split: str = "test", 
     index = np.linspace(0, len(part) - 1, min(ROWS, len(part))).round().astype(np.int64)
     x = data.rows(split, index).to(device)  # type: ignore[arg-type]
     y = None if part.y is None else torch.as_tensor(part.y[index]).to(device)
-    training = model.training
-    try:
-        model.eval()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            found = mutual_information(model.q, model.given(x, y))
-    finally:
-        model.train(training)
+    with torch.random.fork_rng(), evaluating(model):
+        torch.manual_seed(seed)
+        found = mutual_information(model.q, model.given(x, y))
     figures = []
     for one in found:
         n, mixture = len(one.values), f"mixture of q of {len(x):,} rows, at most {math.log(len(x)):.2f}"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ancestral.data import Dataset
 from ancestral.errors import AncestralError
 from ancestral.evaluation.figures import Figure
-from ancestral.models.contract import CanClassify, CanLogProb
+from ancestral.models.contract import CanClassify, CanLogProb, evaluating
 
 ROWS = 100
 """Datapoints per pass."""
@@ -117,18 +117,13 @@ def _part_below(values: Tensor, others: Tensor) -> Tensor:
 def _scores(model: nn.Module, data: Dataset, of: Dataset, split: str, limit: int, seed: int) -> Tensor:
     """The score of each row, ``[n]`` in float64."""
     values: list[Tensor] = []
-    training = model.training
-    try:
-        model.eval()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for x in _rows(model, data, of, split, limit):
-                if isinstance(model, CanLogProb):
-                    values.append(-model.log_prob(x, particles=PARTICLES))
-                elif isinstance(model, CanClassify):
-                    values.append(1 - model.classify(x).max(-1).values)
-    finally:
-        model.train(training)
+    with torch.random.fork_rng(), evaluating(model):
+        torch.manual_seed(seed)
+        for x in _rows(model, data, of, split, limit):
+            if isinstance(model, CanLogProb):
+                values.append(-model.log_prob(x, particles=PARTICLES))
+            elif isinstance(model, CanClassify):
+                values.append(1 - model.classify(x).max(-1).values)
     return torch.cat(values).double().cpu() if values else torch.zeros(0)
 
 

@@ -6,7 +6,8 @@ asks for one of them, and says which models have it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -136,3 +137,14 @@ CAPABILITIES: dict[str, type] = {
     "reconstruct": CanReconstruct,
 }
 """The capability of each method that a verb calls. ``evaluate`` needs p and q themselves, a LatentVariableModel."""
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Batch normalization and dropout are as after training: what is measured neither sees nor changes their state."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

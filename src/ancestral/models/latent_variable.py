@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal, get_args
 
 import torch
@@ -18,7 +18,7 @@ from ancestral.distributions.support import is_density, kind_of, mean_of
 from ancestral.errors import AncestralError, GraphError, nearest
 from ancestral.estimators import Enumerate, Reparameterized
 from ancestral.estimators.schedules import estimators_at
-from ancestral.models.contract import Batch, Player, Scalars
+from ancestral.models.contract import Batch, Player, Scalars, evaluating
 from ancestral.objectives import elbo, elbo_terms, iwae
 from ancestral.objectives.elbo import same_batch, score
 from ancestral.objectives.expectation import average
@@ -451,17 +451,6 @@ class LatentVariableModel(nn.Module):
 
     def extra_repr(self) -> str:
         return f"objective={self.objective}, particles={self.particles}"
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Batch normalization and dropout are as after training: what is measured neither sees nor changes their state."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 @torch.no_grad()
