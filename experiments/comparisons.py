@@ -231,4 +231,18 @@ TABLES: dict[str, dict[str, Row]] = {
             active_units=True,
         ),
     },
+    "collapse": {
+        "deep-vae": Row(
+            "A posterior that collapses, and the same run mended: VAE with six layers of 200 rectifiers each way",
+            {
+                "model": "vae", "data": "binarized-mnist", "latent": 20, "hidden": (200,) * 6, "activation": "relu",
+            },
+            {"elbo": {}, "kl-warmup": {"kl_warmup": 5.0}, "free-bits": {"free_bits": 0.1}},
+            {},
+            epochs=20,
+            paper_epochs=200,
+            rates=(3e-3,),
+            active_units=True,
+        ),
+    },
 }

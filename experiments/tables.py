@@ -222,6 +222,7 @@ def reproduce(cell: str, budget: str) -> None:
         "settings": run.config["settings"] | run.config["data_settings"] | run.config["training"],
         "figures": [asdict(figure) for figure in figures],
         "figure": row.figure,
+        "findings": [found["message"] for found in state["findings"] if "withdrawn" not in found],
         "asked": asked_of(cell, epochs),
     }
     record_of(cell, budget).parent.mkdir(parents=True, exist_ok=True)
