@@ -175,7 +175,7 @@ TABLES: dict[str, dict[str, Row]] = {
             {"model": "helmholtz", "data": "binarized-mnist", "layers": layers},
             WAKE_SLEEP_COLUMNS,
             published,
-            epochs=40,
+            epochs=100,
             paper_epochs=500,
         )
         for name, about, layers, published in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -71,6 +72,22 @@ def test_the_determinant_is_that_of_the_jacobian(make: Callable[[], Transformati
     sign, expected = torch.linalg.slogdet(jacobians)
     assert bool((sign == 1).all())
     torch.testing.assert_close(log_determinant, expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-7])
+def test_a_planar_flow_moves_nothing_further_than_its_parameter_is_long(size: float) -> None:
+    w, b, z = size * numbers(BATCH, D, seed=1), numbers(BATCH, seed=2), numbers(BATCH, D, seed=3)
+    moved, log_determinant = planar(torch.zeros(BATCH, D, dtype=torch.float64), w, b)(z)
+    torch.testing.assert_close(moved, z, atol=1e-8, rtol=0)
+    torch.testing.assert_close(log_determinant, torch.zeros(BATCH, dtype=torch.float64), atol=1e-12, rtol=0)
+    u = 0.1 * numbers(BATCH, D)
+    assert bool(((planar(u, w, b)(z)[0] - z).norm(dim=-1) <= u.norm(dim=-1)).all())
+
+
+def test_the_determinant_of_the_narrowest_planar_flow_is_a_number() -> None:
+    w = torch.full((1, D), 2.0)
+    log_determinant = planar(-2 * w, w, torch.zeros(1))(torch.zeros(1, D))[1]
+    torch.testing.assert_close(log_determinant, torch.tensor([math.log(math.e - 1) - 8.0 * D]))  # log(1 + x) is x there
 
 
 @pytest.mark.parametrize("make", [a_planar, a_radial])

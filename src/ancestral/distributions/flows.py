@@ -10,6 +10,7 @@ Source: Rezende and Mohamed (2015), "Variational inference with normalizing flow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -86,7 +87,9 @@ def planar(u: Tensor, w: Tensor, b: Tensor) -> Transformation:
 
     .. math:: f(z) = z + \hat{u} \tanh(w^T z + b),  \log |1 + \hat{u}^T (1 - \tanh²(w^T z + b)) w|
 
-    where û is u with its part along w changed to :math:`-1 + \log(1 + e^{w^T u})`, so that f is invertible.
+    where û is u with its part along w changed from :math:`w^T u` to :math:`-1 + \log(1 + (e - 1) e^{w^T u})`, so that f
+    is invertible. The e - 1 is not in the paper: with it f is the identity where u is 0, and û is no longer than u;
+    without it û grows without bound as w vanishes.
 
     Args:
         u, w: ``[*batch, dimensions]``.
@@ -96,12 +99,14 @@ def planar(u: Tensor, w: Tensor, b: Tensor) -> Transformation:
     """
     along = (w * u).sum(-1, keepdim=True)
     square = w.square().sum(-1, keepdim=True).clamp_min(torch.finfo(w.dtype).tiny)
-    u = u + (F.softplus(along) - 1 - along) * w / square
-    product = (w * u).sum(-1)
+    steepest = F.softplus(along + math.log(math.e - 1))  # 1 + û^T w, without rounding near 0
+    u = u + (steepest - 1 - along) * w / square
+    steepest = steepest.squeeze(-1)
 
     def transformation(z: Tensor) -> tuple[Tensor, Tensor]:
         h = torch.tanh((w * z).sum(-1) + b)
-        return z + u * h.unsqueeze(-1), torch.log1p(product * (1 - h.square()))
+        flat = h.square()
+        return z + u * h.unsqueeze(-1), torch.log(steepest * (1 - flat) + flat)
 
     return transformation
 
