@@ -288,7 +288,7 @@ def table() -> str:
             if "accuracy" in figures:
                 right = figures["accuracy"]
                 ours = f"accuracy **{right['value']:.2f}** ± {right['standard_error']:.2f} %, {ours}"
-            used = [figure for name, figure in figures.items() if name.startswith("active units of ")]
+            used = [figure for name, figure in figures.items() if name.startswith("active units of z")]
             units = " + ".join(f"{figure['value']:g} {figure['unit']}" for figure in used)
         minutes = (
             f"{record['training_minutes']} / {record['training_cpu_minutes_of_the_last_process']}, "

@@ -4,7 +4,7 @@
 
 Each estimator learns the logit from the same start with Adam; the objective is known exactly at every step, and the
 variance of the gradient is measured with many draws as it goes. What REBAR and RELAX learn besides, they learn as they
-would in any model. Writes ``toy.json`` and ``toy.png`` beside this file, in about two minutes of one core.
+would in any model. Writes ``toy.json`` and ``toy.png`` beside this file, in about four minutes of one core.
 
 Source: Grathwohl, Choi, Wu, Roeder and Duvenaud (2018), section 4 and figure 1; Tucker et al. (2017) used t = 0.45.
 """

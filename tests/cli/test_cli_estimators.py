@@ -84,6 +84,9 @@ def test_a_trained_run_is_compared_at_its_rows_and_the_page_lies_in_its_folder(
     assert f"next:  ancestral evaluate {run}" in ended.out
     record = json.loads((run / "estimators.json").read_text(encoding="utf-8"))
     assert record["rows"] == "digits, validation, first 7"
+    assert command("estimators", run, *(100_000 if word == 7 else word for word in words)).status == 0
+    record = json.loads((run / "estimators.json").read_text(encoding="utf-8"))
+    assert record["rows"] == f"digits, validation, first {len(ancestral.load(run).data.validation)}"
     assert len(record["weights_digest"]) == len(record["rows_digest"]) == 64
     assert [one["name"] for one in record["problems"][0]["estimators"]] == ["reparameterized", "rloo"]
     assert (run / "estimators.html").is_file()

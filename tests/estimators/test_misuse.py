@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, OneHotCategoricalStraightThrough
+from torch.distributions import Distribution, Independent, OneHotCategoricalStraightThrough, Pareto, Uniform
 
 from ancestral import (
     REBAR,
@@ -92,3 +92,23 @@ def test_free_bits_are_refused_beside_an_estimator_that_would_not_see_them() -> 
 def test_particles_have_no_effect_where_everything_is_summed() -> None:
     with pytest.raises(AncestralError, match="particles is 5, which has no effect with the estimator enumerate"):
         CategoricalVAEConfig(estimator="enumerate", latents=2, classes=3, particles=5)
+
+
+@pytest.mark.parametrize("estimator", [LikelihoodRatio(None), MuProp()], ids=["likelihood ratio", "MuProp"])
+def test_a_limit_of_the_support_that_is_learned_is_seen_by_the_path_alone(estimator: Any) -> None:
+    limit = torch.full((2003,), 2.0, requires_grad=True)
+
+    def square(q: Joint, estimator: Any) -> Tensor:
+        return expectation(lambda trace: trace["z"].flatten(-1).square().sum(-1), q, {"x": X}, 1, estimator)
+
+    def uniform(limit: Tensor) -> Joint:
+        return Joint({"z | x": lambda x: Independent(Uniform(torch.zeros(2003, 1), limit.unsqueeze(-1)), 1)})
+
+    with pytest.raises(EstimatorError, match="the support of 'z', a Uniform, has a limit that is learned"):
+        square(uniform(limit), estimator)
+    square(uniform(limit.detach()), estimator)
+    torch.manual_seed(0)
+    (slope,) = torch.autograd.grad(square(uniform(limit), None).sum(), limit)
+    assert slope.mean().item() == pytest.approx(2 * 2 / 3, abs=0.1)  # of limit² / 3
+    with pytest.raises(EstimatorError, match="the support of 'z', a Pareto"):
+        expectation(lambda trace: trace["z"], Joint({"z | x": lambda x: Pareto(limit, 3.0)}), {"x": X}, 1, estimator)

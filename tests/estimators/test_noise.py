@@ -255,3 +255,25 @@ def test_classes_without_any_probability_leave_gradients_finite(estimator: Any) 
     value.sum().backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["DisARM", "REBAR", "RELAX", "MuProp", "likelihood ratio"])
+def test_dropout_in_q_is_the_same_where_the_cost_is_computed_again(name: str) -> None:
+    """The exact gradient is the mean over the masks of two inputs; the cost holds log q, as an ELBO does."""
+    rows, weight = 20_011, torch.tensor([[0.9, -0.4], [-0.7, 0.6]], dtype=torch.float64)
+    dropout, x = nn.Dropout(0.5), torch.ones(rows, 2, dtype=torch.float64)
+
+    def bound(trace: Trace) -> Tensor:
+        return trace["h"].prod(-1) - trace.log_prob(["h"])
+
+    def gradient(estimator: Any, inputs: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        w = weight.expand(len(x), 2, 2).clone().requires_grad_()
+        q = Joint({"h | x": lambda x: Independent(Bernoulli(logits=(w @ inputs(x).unsqueeze(-1)).squeeze(-1)), 1)})
+        return torch.autograd.grad(expectation(bound, q, {"x": x}, 1, estimator).sum(), w)[0]
+
+    masks = 2 * torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 2)
+    exact = gradient(Enumerate(), lambda masks: masks, masks).mean(0)
+    torch.manual_seed(0)
+    found = gradient(MAKE[name](1), dropout, x)
+    scores = (found.mean(0) - exact) / (found.std(0) / rows**0.5)
+    assert scores.abs().max() < 4.5

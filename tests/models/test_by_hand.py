@@ -158,6 +158,7 @@ def test_a_value_that_is_wrong_is_named_with_the_cure(word: str, seen: str) -> N
     ("word", "seen"),
     [
         ("h1=12", "'12' is no unit of 'h1'.*from 0 to 11"), ("h1=3,12", "'12' is no unit"), ("h1=on", "'on'"),
+        ("h1=1,0,1,0,1,0,1,0,1,0,1,0", "names a unit of 'h1' twice.*a digit 0 or 1 for each of the 12 units"),
         ("h1=0101", r"h1=0101 has 4 digits, but 'h1' has 12 units"), ("h2=011", "3 digits, but 'h2' has 2 units"),
     ],
 )  # fmt: skip

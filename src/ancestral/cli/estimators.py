@@ -273,7 +273,7 @@ def _provenance(arguments: Estimators, run: Run | None) -> dict[str, Any]:
 
     found: dict[str, Any] = {"seed": arguments.seed, "draws": arguments.draws, "fit": arguments.fit}
     if run is not None:
-        count = ROWS if arguments.rows is None else arguments.rows
+        count = min(ROWS if arguments.rows is None else arguments.rows, len(getattr(run.data, arguments.split)))
         found |= {"run": str(run.path), "weights": run.which, "weights_digest": run.digest}
         found |= {"rows": f"{run.data.name}, {arguments.split}, first {count}"}
         found |= {"rows_digest": run.data.digest(arguments.split)}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ancestral.core import Cost, Reduction
@@ -52,10 +53,10 @@ def leave_one_out(costs: Tensor, reduction: Reduction) -> Tensor:
     others = (costs.sum(-2, keepdim=True) - costs) / (count - 1)
     if reduction == "mean":
         return others
-    # each particle in turn is left out of the sum, and the mean of the others takes its place
-    apart = torch.eye(count, dtype=torch.bool, device=costs.device).unsqueeze(-1)
-    table = torch.where(apart, others.unsqueeze(-2), costs.unsqueeze(-3))
-    return table.logsumexp(-2) - math.log(count)
+    # the sums before and after each particle, and the mean of the others in its place
+    before = F.pad(costs.logcumsumexp(-2)[..., :-1, :], (0, 0, 1, 0), value=-math.inf)
+    after = F.pad(costs.flip(-2).logcumsumexp(-2).flip(-2)[..., 1:, :], (0, 0, 0, 1), value=-math.inf)
+    return torch.logaddexp(torch.logaddexp(before, after), others) - math.log(count)
 
 
 class Constant(nn.Module):

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from ancestral.core import Estimator, Reduction
-from ancestral.distributions.support import Kind, base_of, kind_of
+from ancestral.distributions.support import Kind, base_of, kind_of, support_of
 from ancestral.errors import EstimatorError
 
 
@@ -91,6 +91,27 @@ def require_finite_logits(name: str, distribution: Distribution) -> None:
         raise EstimatorError(
             f"{name!r} has an infinite logit, at which a Bernoulli variable has no gradient. Bound its logits, for "
             "example logits.clamp(-30, 30)."
+        )
+
+
+def require_fixed_support(estimator: object, name: str, distribution: Distribution) -> None:
+    """Raise where the limits of a variable are learned: the likelihood ratio does not see them move.
+
+    Raises:
+        EstimatorError: it names the variable, its distribution, and an estimator that would do.
+    """
+    if kind_of(distribution) not in ("reparameterizable", "other"):
+        return
+    support = support_of(distribution)
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    limits = [] if support is None else vars(support).values()
+    if any(isinstance(limit, Tensor) and limit.requires_grad for limit in limits):
+        base, _ = base_of(distribution)
+        raise EstimatorError(
+            f"the support of {name!r}, a {type(base).__name__}, has a limit that is learned, and "
+            f"{type(estimator).__name__} sees how likely a value is, not that it becomes possible: use "
+            "Reparameterized(), or a distribution with a fixed support."
         )
 
 

@@ -39,7 +39,10 @@ class Enumerate:
         self.maximum = maximum
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
-        values = enumerate_support(distribution, self.maximum)
+        try:
+            values = enumerate_support(distribution, self.maximum)
+        except EstimatorError as error:
+            raise EstimatorError(f"{name!r}: {error}") from None
         require_finite_logits(name, distribution)
         count, event = values.shape[0], values.shape[1:]
         shape = trace.shape

@@ -24,7 +24,7 @@ class GumbelSoftmax(nn.Module):
 
     The model stays discrete: the relaxation takes the variable's place only where a gradient is wanted, and the value
     of the objective is that of draws (a second run, without gradient). The bias vanishes as τ → 0, while the variance
-    grows.
+    grows. Where the cost has no slope in z (behind an ``argmax``), nothing is learned from it.
 
     Args:
         temperature: τ: a number, a function of the epoch (:func:`~ancestral.estimators.exponential`), or ``"learned"``.

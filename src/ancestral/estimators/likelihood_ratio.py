@@ -10,14 +10,14 @@ from torch.distributions import Distribution
 
 from ancestral.core import Cost, Reduction, Site, Trace
 from ancestral.estimators.baselines import Baseline, Baselines, InputDependent, LeaveOneOut, MovingAverage
-from ancestral.estimators.checks import KINDS, REDUCTIONS, require_kind
+from ancestral.estimators.checks import KINDS, REDUCTIONS, require_fixed_support, require_kind
 from ancestral.estimators.own_parameters import minimized
 
 _LEAVE_ONE_OUT = LeaveOneOut()  # has no state
 
 
 class LikelihoodRatio(nn.Module):
-    r"""∇ E_q[f(z)] from the cost of what was drawn, for any variable with a log-density. Unbiased.
+    r"""∇ E_q[f(z)] from the cost of what was drawn, for any variable with a log-density and a fixed support. Unbiased.
 
     .. math:: ∇_φ E_q[f(z)] = E_q[(f(z) - b) ∇_φ \log q(z)]
 
@@ -32,7 +32,7 @@ class LikelihoodRatio(nn.Module):
 
     Raises:
         EstimatorError: the baseline compares particles and there is only one; a Bernoulli logit is infinite; the
-            signal is normalized and the bound the importance-weighted one.
+            support has a limit that is learned; the signal is normalized and the bound the importance-weighted one.
 
     Source: Williams (1992); Mnih and Gregor (2014), NVIL; Mnih and Rezende (2016), VIMCO; Kool et al. (2019), RLOO.
     """
@@ -54,6 +54,7 @@ class LikelihoodRatio(nn.Module):
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
         require_kind(self, name, distribution)
+        require_fixed_support(self, name, distribution)
         self.baselines.advance()
         with torch.no_grad():
             return distribution.sample(torch.Size(trace.missing_shape(distribution)))

@@ -12,7 +12,7 @@ from ancestral.core import Cost, Reduction, Site, Trace
 from ancestral.distributions.support import Kind, base_of, mean_of
 from ancestral.errors import EstimatorError
 from ancestral.estimators.baselines import Baseline, Baselines
-from ancestral.estimators.checks import require_kind
+from ancestral.estimators.checks import require_fixed_support, require_kind
 from ancestral.estimators.own_parameters import minimized
 
 
@@ -53,6 +53,7 @@ class MuProp(nn.Module):
 
     def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
         require_kind(self, name, distribution)
+        require_fixed_support(self, name, distribution)
         self.baselines.advance()
         if mean_of(distribution) is None:
             kind = type(base_of(distribution)[0]).__name__

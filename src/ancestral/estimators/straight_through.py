@@ -18,7 +18,8 @@ class StraightThrough:
 
     .. math:: z ∼ q,  ∂z/∂l := ∂μ(s l)/∂l,  μ = σ or softmax
 
-    Unbiased where the cost is linear in z, because then E[f(z)] = f(μ) (for slope 1).
+    Unbiased where the cost is linear in z, because then E[f(z)] = f(μ) (for slope 1). Where it has no slope in z
+    (behind an ``argmax``), nothing is learned from it.
 
     Args:
         slope: s, 1 in the plain estimator. A function of the epoch is slope annealing: the steeper, the nearer the

@@ -12,6 +12,7 @@ from torch.distributions import Distribution, kl_divergence
 
 from ancestral.core import Estimators, Joint, Site, Trace
 from ancestral.errors import AncestralError, EstimatorError, GraphError, ShapeError, nearest
+from ancestral.objectives.batch_statistics import check_rows_apart
 from ancestral.objectives.expectation import Term, average, estimate
 from ancestral.objectives.path_gradient import Gradient, along_the_path, check_gradient
 
@@ -70,7 +71,8 @@ def elbo(
     Raises:
         GraphError: q draws a variable that p does not have, p has a latent that q does not draw, or the
             closed-form divergence is not valid because a parent of the variable in p is drawn after it in q.
-        EstimatorError: a divergence in closed form beside an estimator that normalizes its signal.
+        EstimatorError: a divergence in closed form beside an estimator that normalizes its signal, or batch
+            normalization below a variable whose estimator counts the cost of each row alone.
         AncestralError: ``gradient`` is none, or has no effect beside ``analytic_kl`` or where p is q.
         EstimatorError, ShapeError: see :func:`~ancestral.expectation`.
 
@@ -99,6 +101,7 @@ def elbo_terms(
 
     def cost(trace: Trace) -> list[Term]:
         check_gradient(gradient, p, q, trace)
+        check_rows_apart(p, q, trace)
         scored = score(p, q, trace)
         latents = [] if p is q else trace.drawn
         for name in analytic_kl:

@@ -132,9 +132,12 @@ class _Problem:
         self.particles, self.batch = particles, batch
         self._at_the_means: tuple[_Run, dict[str, Tensor]] | None = None
 
-    def run(self, estimators: Estimators | None, particles: int | None = None) -> _Run:
+    def run(self, estimators: Estimators | None, particles: int | None = None, held: Sequence[Site] = ()) -> _Run:
+        """One run of q and its cost; variables that are held keep the distribution of an earlier run."""
         trace = Trace((particles or self.particles, self.batch), self.given, estimators, default=Reparameterized())
         self.q(trace)
+        for site in held:  # which a network with dropout would not give again
+            trace.sites[site.name].distribution = site.distribution
         return _Run(trace, self.cost(trace))
 
     def at_the_means(self) -> tuple[_Run, dict[str, Tensor]]:
@@ -271,7 +274,8 @@ class Downstream:
                 chosen[name] = Fixed(site.value)
             else:
                 chosen[name] = own if isinstance(own, Reparameterized) else following
-        return self._local(self._problem.run(chosen))
+        held = [trace.sites[name] for name in trace.drawn if name == self._site.name or name not in changed]
+        return self._local(self._problem.run(chosen, held=held))
 
     def mean_field(self) -> tuple[Tensor, Tensor, Tensor]:
         run, gradients = self._problem.at_the_means()

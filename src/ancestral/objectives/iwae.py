@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ancestral.core import AncestralSampling, Estimators, Trace
 from ancestral.distributions.support import check_support
+from ancestral.objectives.batch_statistics import check_rows_apart
 from ancestral.objectives.elbo import score
 from ancestral.objectives.expectation import batch_of, expectation, particles_of
 from ancestral.objectives.memory import Made, at_once
@@ -48,6 +49,7 @@ def iwae(
 
     def cost(trace: Trace) -> Tensor:
         check_gradient(gradient, p, q, trace)
+        check_rows_apart(p, q, trace)
         if gradient == "total":
             return log_weight(p, q, trace)
         along = score(p, q, trace).log_prob() - along_the_path(trace.log_prob(trace.drawn), trace)
