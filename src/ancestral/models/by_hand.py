@@ -95,8 +95,8 @@ def _bits(name: str, text: str, count: int) -> list[float]:
     on = [_number(name, part, count, "unit") for part in text.split(",")]
     if len(set(on)) < len(on):
         raise AncestralError(
-            f"{name}={text} names a unit of {name!r} twice: give the numbers of those that are 1, each once, or a digit "
-            f"0 or 1 for each of the {_counted(count, 'unit')}, without commas."
+            f"{name}={text} names a unit of {name!r} twice: give the numbers of those that are 1, each once, or a "
+            f"digit 0 or 1 for each of the {_counted(count, 'unit')}, without commas."
         )
     return [float(unit in on) for unit in range(count)]
 
