@@ -133,6 +133,22 @@ def test_no_flows_are_the_gaussian_itself() -> None:
     torch.testing.assert_close(q.log_prob(z), expected.log_prob(z))
 
 
+@pytest.mark.parametrize("kind", ["planar", "radial"])
+def test_flows_can_start_at_the_gaussian_and_leave_it(kind: str) -> None:
+    torch.manual_seed(0)
+    network = linear(5, flow_parameters(kind, D, 2)).double()
+    q = flowed(network, D, kind, 2)
+    output = network.output
+    before = output.weight.clone()
+    q.start_at_the_gaussian(output)
+    posterior = q(numbers(BATCH, 5))
+    z = posterior.rsample(torch.Size((11,)))
+    torch.testing.assert_close(posterior.log_prob(z), posterior.base.log_prob(z))
+    assert torch.equal(output.weight[: 2 * D], before[: 2 * D])
+    (gradient,) = torch.autograd.grad((z * numbers(D)).sum() + posterior.log_prob(z).sum(), output.weight)
+    assert bool((gradient[2 * D :].abs().sum(-1) > 0).any())
+
+
 @pytest.mark.parametrize("kind", ["planar", "radial", "iaf"])
 def test_every_parameter_learns_by_either_bound(kind: str) -> None:
     torch.manual_seed(0)

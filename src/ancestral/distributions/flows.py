@@ -187,6 +187,14 @@ class Flowed(nn.Module):
                 steps.append(radial(center, alpha.squeeze(-1), beta.squeeze(-1)))
         return FlowedNormal(IndependentNormal(loc, log_scale, 1), steps)
 
+    def start_at_the_gaussian(self, output: nn.Linear) -> None:
+        """Make every flow the identity, by the last layer of the network: u of planar flows is 0, α and β of radial."""
+        d = self.dimensions
+        with torch.no_grad():
+            for parameter in (output.weight, output.bias):
+                for rows in parameter[2 * d :].chunk(self.flows):
+                    (rows[:d] if self.kind == "planar" else rows[d:]).zero_()
+
 
 def flow_parameters(kind: str, dimensions: int, flows: int) -> int:
     """How many numbers the network of :func:`flowed` gives.

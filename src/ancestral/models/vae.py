@@ -36,7 +36,7 @@ from ancestral.distributions import (
 )
 from ancestral.errors import AncestralError
 from ancestral.models.latent_variable import LatentVariableModel
-from ancestral.networks import ConvDecoder, ConvEncoder, MaskedPerceptron, mlp
+from ancestral.networks import MLP, ConvDecoder, ConvEncoder, MaskedPerceptron, mlp
 
 CONTEXT = 50
 """Numbers of the encoder that every inverse autoregressive flow sees."""
@@ -74,10 +74,13 @@ def posterior(config: VAEConfig, data: DataDescription) -> Conditional:
             step.start_at(torch.tensor([0.0, 1.5]))  # the gates start open, and the flow near the identity
         return InverseAutoregressive(encoder(config, data, 2 * d + CONTEXT), d, steps)
     numbers = flow_parameters(config.posterior, d, config.flows)
-    return flowed(encoder(config, data, numbers), d, config.posterior, config.flows)
+    network = encoder(config, data, numbers)
+    q = flowed(network, d, config.posterior, config.flows)
+    q.start_at_the_gaussian(network.output)
+    return q
 
 
-def encoder(config: VAEConfig, data: DataDescription, outputs: int) -> nn.Module:
+def encoder(config: VAEConfig, data: DataDescription, outputs: int) -> MLP | ConvEncoder:
     """From x to the parameters of q(z | x)."""
     if config.network == "conv":
         return ConvEncoder(data.shape, config.channels, outputs, config.activation)

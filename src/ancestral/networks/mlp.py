@@ -52,6 +52,13 @@ class MLP(nn.Module):
             layers.append(glorot(Linear(inward, outward)))
         self.layers = nn.Sequential(*layers)
 
+    @property
+    def output(self) -> Linear:
+        """The last layer."""
+        last = self.layers[-1]
+        assert isinstance(last, Linear)
+        return last
+
     def forward(self, *inputs: Tensor) -> Tensor:
         x: Tensor = self.layers(concatenate(inputs, self.input_shape))
         if len(self.output_shape) > 1:
