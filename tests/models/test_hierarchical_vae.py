@@ -20,6 +20,7 @@ from ancestral.models import Batch, hierarchical_variational_autoencoder, ladder
 from ancestral.models.contract import CAPABILITIES
 from ancestral.models.ladder_vae import product
 from ancestral.models.latent_variable import activity, divergence_per_unit
+from ancestral.objectives import elbo_terms
 from ancestral.report import write_report
 
 SHAPE = (1, 3, 2)
@@ -226,3 +227,19 @@ def test_units_are_measured_as_after_training_and_measuring_changes_nothing() ->
     assert model.training
     for name, value in model.state_dict().items():
         assert torch.equal(value, state[name]), name
+
+
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [
+        (hierarchical_variational_autoencoder, HierarchicalVAEConfig(likelihood="bernoulli", normalization="batch")),
+        (ladder_variational_autoencoder, LadderVAEConfig(likelihood="bernoulli")),
+    ],
+    ids=["hierarchical", "ladder"],
+)
+def test_batch_normalization_leaves_the_divergences_small_at_the_start(make: Any, settings: Any) -> None:
+    torch.manual_seed(0)
+    model = make(settings, DataDescription((1, 28, 28), "binary", 2))
+    x = (torch.rand(101, 1, 28, 28) > 0.8).float()
+    divergences = elbo_terms(model.p, model.q, {"x": x}, 3).kl
+    assert sum(value.mean().item() for value in divergences.values()) < 200  # where scales had any size, millions

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from torch import nn
+import torch
 
 from ancestral.configs import DataDescription, HierarchicalVAEConfig
 from ancestral.configs.hierarchy import HierarchySettings
@@ -24,7 +24,7 @@ from ancestral.core.trace import Conditional
 from ancestral.distributions import normal, standard_normal
 from ancestral.models.latent_variable import LatentVariableModel
 from ancestral.models.vae import likelihood
-from ancestral.networks import mlp
+from ancestral.networks import MLP, mlp
 from ancestral.networks.mlp import Size
 
 
@@ -37,7 +37,7 @@ def hierarchical_variational_autoencoder(config: HierarchicalVAEConfig, data: Da
     sizes: list[Size] = [data.shape, *config.layers]
     names = ["x", *latent_names(config)]
     q: dict[str, Conditional] = {
-        f"{above} | {below}": normal(network(config, inward, width, 2 * units))
+        f"{above} | {below}": normal(at_scale_one(config, network(config, inward, width, 2 * units)))
         for (below, above), inward, width, units in zip(
             pairwise(names), sizes, config.hidden, config.layers, strict=False
         )
@@ -66,12 +66,23 @@ def generative(config: HierarchySettings, data: DataDescription) -> Joint:
     conditionals: dict[str, Conditional] = {names[-1]: standard_normal(layers[-1])}
     for i in reversed(range(len(layers) - 1)):
         conditionals[f"{names[i]} | {names[i + 1]}"] = normal(
-            network(config, layers[i + 1], hidden[i + 1], 2 * layers[i])
+            at_scale_one(config, network(config, layers[i + 1], hidden[i + 1], 2 * layers[i]))
         )
     conditionals["x | z1"] = likelihood(config, data, lambda shape: network(config, layers[0], hidden[0], shape))
     return Joint(conditionals)
 
 
-def network(config: HierarchySettings, inward: Size, width: int, outward: Size) -> nn.Module:
+def at_scale_one(config: HierarchySettings, network: MLP) -> MLP:
+    """After batch normalization, the log-scales start at 0.
+
+    There every hidden unit varies by 1, so that scales would start between e^-6 and e^6, and divergences at millions.
+    """
+    if config.normalization == "batch":
+        with torch.no_grad():
+            network.output.weight[len(network.output.weight) // 2 :].zero_()
+    return network
+
+
+def network(config: HierarchySettings, inward: Size, width: int, outward: Size) -> MLP:
     """Two hidden layers of one width."""
     return mlp(inward, width, width, outward, activation=config.activation, batch_norm=config.normalization == "batch")

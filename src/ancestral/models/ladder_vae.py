@@ -25,7 +25,7 @@ from ancestral.core.trace import Conditional
 from ancestral.distributions import normal
 from ancestral.distributions.heads import soft_limit
 from ancestral.distributions.normal import IndependentNormal
-from ancestral.models.hierarchical_vae import generative, latent_names
+from ancestral.models.hierarchical_vae import at_scale_one, generative, latent_names
 from ancestral.models.latent_variable import LatentVariableModel
 from ancestral.networks import BatchNorm, activation, linear, mlp
 from ancestral.networks.mlp import Size
@@ -45,7 +45,7 @@ def ladder_variational_autoencoder(config: LadderVAEConfig, data: DataDescriptio
         q[f"{deterministic} | {below}"] = upwards(config, inward[i], width)
         below = deterministic
     for i in reversed(range(len(names))):
-        parameters = linear(config.hidden[i], 2 * config.layers[i])
+        parameters = at_scale_one(config, linear(config.hidden[i], 2 * config.layers[i]))
         if i == len(names) - 1:
             q[f"{names[i]} | d{i + 1}"] = normal(parameters)
         else:
