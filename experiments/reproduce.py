@@ -2,9 +2,10 @@
 
     python experiments/reproduce.py vae-elbo        # one of the rows of EXPERIMENTS; `--list` shows them
 
-Each run is resumable: the same command continues it where it stopped. The run folder lies in
-``experiments/<name>/run`` (not kept in git), the record in ``experiments/<name>/result.json``: settings, command, seed,
-minutes, hardware, date and figures as they came, beside the published figure.
+Each run is resumable: the same command continues it where it stopped. Where an experiment has several learning rates,
+each is tried for a fifth of the passes, and the one with the best accuracy on validation rows goes on. The run folder
+lies in ``experiments/<name>/run`` (not kept in git), the record in ``experiments/<name>/result.json``: settings,
+command, seed, minutes, hardware, date and figures as they came, beside the published figure.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tables import Until
 
 import ancestral
 from ancestral.errors import AncestralError
@@ -65,6 +67,7 @@ SEMI_SUPERVISED = {
     "network": "conv", "channels": (16, 32, 64), "hidden": (256,), "latent": 50, "alpha": 5.0, "labels_per_batch": 50,
     "dropout": 0.5, "batch_size": 100, "learning_rate": 1e-3, "schedule": "cosine", "epochs": 60,
 }  # fmt: skip
+RATES = (3e-4, 1e-3, 3e-3)
 MORE = {"channels": (32, 64, 128), "hidden": (512,), "epochs": 300}
 """With ``--paper``: networks nearer to the paper's, whose sizes are in no text, and five times the updates."""
 
@@ -131,6 +134,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "about": "M2 on MNIST with 100 labels, convolutions, the label summed over its classes, 60 passes",
         "published": "92.6 % accuracy, ELBO -106.8 (Jang et al., 2017, table 2)",
         "settings": {**SEMI_SUPERVISED, "estimator": "enumerate"},
+        "rates": RATES,
         "paper": MORE,
         "particles": 100,
     },
@@ -138,6 +142,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "about": "The same, the label drawn by Gumbel-Softmax",
         "published": "92.4 % accuracy, ELBO -109.6 (Jang et al., 2017, table 2)",
         "settings": {**SEMI_SUPERVISED, "estimator": "gumbel-softmax"},
+        "rates": RATES,
         "paper": MORE,
         "particles": 100,
     },
@@ -145,6 +150,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "about": "The same, the label drawn by straight-through Gumbel-Softmax",
         "published": "93.6 % accuracy, ELBO -110.7 (Jang et al., 2017, table 2)",
         "settings": {**SEMI_SUPERVISED, "estimator": "straight-through-gumbel-softmax"},
+        "rates": RATES,
         "paper": MORE,
         "particles": 100,
     },
@@ -169,12 +175,20 @@ def reproduce(name: str, paper: bool = False) -> None:
     settings = experiment["settings"] | (experiment["paper"] if paper else {})
     model, data = settings.pop("model"), settings.pop("data")
     folder = HERE / (f"{name}-paper" if paper else name)
-    place = folder / "run"
+    place, tried = folder / "run", dict[float, float]()
     reporter = make_reporter()
-    if (place / "config.toml").exists():
-        run = ancestral.resume(place, reporter=reporter)
-    else:
-        run = ancestral.train(model, data, out=place, reporter=reporter, **settings)
+    if rates := experiment.get("rates", ()):
+        first = settings["epochs"] // 5
+        for rate in rates:
+            place = folder / "run" / f"rate-{rate:g}"
+            if not (place / "metrics.jsonl").exists() or not accuracies(place, first):
+                trained(model, data, place, settings | {"learning_rate": rate}, Until(first))
+            if not (found := accuracies(place, first)):
+                raise AncestralError(f"{name} was interrupted; the same command continues it.")
+            tried[rate] = found[0]
+        settings["learning_rate"] = max(tried, key=tried.__getitem__)
+        place = folder / "run" / f"rate-{settings['learning_rate']:g}"
+    run = trained(model, data, place, settings, reporter)
     used = cpu_minutes()
     state = json.loads((place / "checkpoints" / "last" / "state.json").read_text())
     if not state["finished"]:
@@ -206,6 +220,7 @@ def reproduce(name: str, paper: bool = False) -> None:
         "training_cpu_minutes_of_the_last_process": round(used, 2),
         "evaluation_minutes": round((time.monotonic() - started) / 60, 2),
         "updates": state["step"],
+        **({"validation_accuracies": {f"{rate:g}": value for rate, value in tried.items()}} if tried else {}),
         "settings": run.config["settings"] | run.config["data_settings"] | run.config["training"],
         "figures": [dataclasses.asdict(figure) for figure in figures],
     }
@@ -213,6 +228,19 @@ def reproduce(name: str, paper: bool = False) -> None:
     for figure in figures:
         error = "" if figure.standard_error is None else f" ± {figure.standard_error:.2f}"
         reporter.say(f"{figure.name}: {figure.value:.3f}{error} {figure.unit}")
+
+
+def trained(model: str, data: str, place: Path, settings: dict[str, Any], reporter: Any) -> ancestral.Run:
+    """The run of that folder, trained from where it stands."""
+    if (place / "config.toml").exists():
+        return ancestral.resume(place, reporter=reporter)
+    return ancestral.train(model, data, out=place, reporter=reporter, **settings)
+
+
+def accuracies(place: Path, epoch: float) -> list[float]:
+    """On validation rows, from a pass on."""
+    rows = map(json.loads, (place / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return [row["validation accuracy"] for row in rows if "validation accuracy" in row and row["epoch"] >= epoch]
 
 
 def curve(run: ancestral.Run, folder: Path) -> None:

@@ -72,6 +72,27 @@ def test_a_result_is_trained_drawn_and_recorded_and_with_the_budget_of_the_paper
         assert (tmp_path / folder / "manifold.png").exists()
 
 
+def test_the_learning_rate_of_the_best_accuracy_after_a_fifth_of_the_passes_goes_on(
+    program: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {
+        "model": "m2", "data": "digits", "labels": 10, "validation": 0.2, "latent": 2, "hidden": (5,), "epochs": 5,
+        "batch_size": 499,
+    }  # fmt: skip
+    experiment = {"about": "Digits", "published": "", "settings": settings, "rates": (1e-3, 1e-1), "particles": 7}
+    monkeypatch.setitem(program.EXPERIMENTS, "labels", experiment)
+    program.reproduce("labels")
+    record = json.loads((tmp_path / "labels" / "result.json").read_text())
+    tried = {float(rate): accuracy for rate, accuracy in record["validation_accuracies"].items()}
+    assert tried.keys() == {1e-3, 1e-1}
+    assert record["settings"]["learning_rate"] == max(tried, key=tried.__getitem__)
+    for rate in tried:
+        place = tmp_path / "labels" / "run" / f"rate-{rate:g}"
+        state = json.loads((place / "checkpoints" / "last" / "state.json").read_text())
+        assert bool(state["finished"]) == (rate == record["settings"]["learning_rate"])
+        assert program.accuracies(place, 1)[0] == tried[rate]
+
+
 class Stop(Silent):
     """Interrupts training at once, as Ctrl-C does."""
 
