@@ -237,7 +237,7 @@ TABLES: dict[str, dict[str, Row]] = {
             {
                 "model": "vae", "data": "binarized-mnist", "latent": 20, "hidden": (200,) * 6, "activation": "relu",
             },
-            {"elbo": {}, "kl-warmup": {"kl_warmup": 5.0}, "free-bits": {"free_bits": 0.1}},
+            {"elbo": {}, "kl-warmup": {"kl_warmup": 5.0}, "free-bits": {"free_bits": 0.25}},
             {},
             epochs=20,
             paper_epochs=200,

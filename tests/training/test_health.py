@@ -798,9 +798,9 @@ def collapsed(model: str, **settings: Any) -> str:
 @pytest.mark.parametrize(
     ("model", "settings", "cure"),
     [
-        ("vae", {}, "with --kl-warmup 10, or give each unit --free-bits 0.1."),
+        ("vae", {}, "with --kl-warmup 10, or give each unit --free-bits 0.25."),
         ("vae", {"posterior": "planar"}, "with --kl-warmup 10."),
-        ("vae", {"bound": "iwae"}, "Use --bound elbo, where --kl-warmup 10 or --free-bits 0.1 holds"),
+        ("vae", {"bound": "iwae"}, "Use --bound elbo, where --kl-warmup 10 or --free-bits 0.25 holds"),
         ("hierarchical-vae", {"layers": (3, 2), "hidden": (5, 5)}, "with --kl-warmup 10."),
         ("ladder-vae", {"layers": (3, 2), "hidden": (5, 5)}, "with --kl-warmup 10."),
         ("sbn", {"layers": (5, 3)}, "with --kl-warmup 10."),

@@ -435,14 +435,14 @@ def _against_collapse(model: LatentVariableModel, name: str, closed: bool) -> st
 
     Free bits are of a divergence that has a closed form.
     """
-    values = {"bound": "elbo", "beta": "", "kl_warmup": "10", "free_bits": "0.1"}
+    values = {"bound": "elbo", "beta": "", "kl_warmup": "10", "free_bits": "0.25"}
     where = ""
     if name in MODELS:
         known = {field.name for field in dataclasses.fields(MODELS[name][0])}
         turn = {key: f"--{key.replace('_', '-')} {value}".strip() for key, value in values.items() if key in known}
         turn.setdefault("bound", "--objective elbo")
     else:
-        turn = {"bound": "objective='elbo'", "beta": "beta", "kl_warmup": "kl_warmup=10", "free_bits": "free_bits=0.1"}
+        turn = {"bound": "objective='elbo'", "beta": "beta", "kl_warmup": "kl_warmup=10", "free_bits": "free_bits=0.25"}
         where = " in LatentVariableModel"
     if not closed:
         turn.pop("free_bits", None)
