@@ -123,8 +123,12 @@ def test_the_recorded_results_were_made_with_the_settings_of_their_experiments(p
     for name, experiment in program.EXPERIMENTS.items():
         file = experiments / name / "result.json"
         if file.exists():
-            recorded = json.loads(file.read_text())["settings"]
-            for key, value in experiment["settings"].items():
+            record = json.loads(file.read_text())
+            recorded, asked = record["settings"], dict(experiment["settings"])
+            if "validation_accuracies" in record:
+                assert asked.pop("learning_rate") in experiment["rates"], name
+                assert recorded["learning_rate"] in experiment["rates"], name
+            for key, value in asked.items():
                 if key not in ("model", "data"):
                     kept = tuple(recorded[key]) if isinstance(value, tuple) else recorded[key]
                     assert kept == value, (name, key)
