@@ -72,8 +72,35 @@ def decoder(tuned: bool) -> Any:
 # ---- the importance-weighted bound
 
 
-def ours(arguments: argparse.Namespace, particles: int = PARTICLES) -> Iterator[int]:
-    """``evaluate``, of as many images as take a few seconds."""
+def in_turns(work: Callable[[Callable[[int], None]], object]) -> Iterator[int]:
+    """Work that tells a function how much it has done, as a generator of what it tells: it waits in between."""
+    turn: Queue[int | BaseException] = Queue()
+    go: Queue[None] = Queue()
+
+    def tell(done: int) -> None:
+        turn.put(done)
+        go.get()
+
+    def run() -> None:
+        try:
+            work(tell)
+            turn.put(StopIteration())
+        except BaseException as error:
+            turn.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    while True:
+        done = turn.get(timeout=120)
+        if isinstance(done, StopIteration):
+            return
+        if isinstance(done, BaseException):
+            raise done
+        yield done
+        go.put(None)
+
+
+def ours(arguments: argparse.Namespace, particles: int = PARTICLES, compiled: bool = False) -> Iterator[int]:
+    """``evaluate``, a row after the other; the first of them shows it what a pass may hold, or compiles it."""
     import torch
 
     from ancestral.configs import DataConfig
@@ -81,11 +108,19 @@ def ours(arguments: argparse.Namespace, particles: int = PARTICLES) -> Iterator[
     from ancestral.evaluation import evaluate
 
     torch.set_num_threads(arguments.threads)
-    data, count = load("mnist", DataConfig(binarization="threshold")), max(1, IMAGES * PARTICLES // particles)
-    built = model()
-    while True:
-        evaluate(built, data, particles, limit=count)
-        yield count * particles
+    data, built = load("mnist", DataConfig(binarization="threshold")), model()
+
+    def rows(tell: Callable[[int], None]) -> None:
+        before = 0
+
+        def progress(done: int, total: int, mean: float) -> None:
+            nonlocal before
+            tell((done - before) * particles)
+            before = done
+
+        evaluate(built, data, particles, progress=progress, compile=compiled)
+
+    return in_turns(rows)
 
 
 def by_hand(arguments: argparse.Namespace, tuned: bool = False) -> Iterator[int]:
@@ -226,37 +261,25 @@ def ais(arguments: argparse.Namespace, chains: int = CHAINS, free: float = 0.0) 
     if free:
         memory.free_memory = lambda device: free
         memory.FAST = int(free)
-    turn: Queue[int | BaseException] = Queue()
-    go: Queue[None] = Queue()
 
     class Paced(nn.Module):
         """p, which hands over how many gradients were computed, and waits to be told to go on."""
 
-        def __init__(self, p: nn.Module) -> None:
+        def __init__(self, p: nn.Module, tell: Callable[[int], None]) -> None:
             super().__init__()
-            self.p = p
+            self.p, self.tell = p, tell
 
         def forward(self, trace: Any) -> Any:
             if torch.is_grad_enabled():
-                turn.put(trace.shape[0] * trace.shape[1])
-                go.get()
+                self.tell(trace.shape[0] * trace.shape[1])
             return self.p(trace)
 
-    p, x = Paced(model().p), torch.from_numpy(bits()[:ANNEALED]).view(-1, 1, 28, 28)
+    x = torch.from_numpy(bits()[:ANNEALED]).view(-1, 1, 28, 28)
 
-    def anneal() -> None:
-        try:
-            annealed_importance_sampling(p, {"x": x}, chains, 100 * TEMPERATURES, LEAPFROG)
-        except BaseException as error:
-            turn.put(error)
+    def anneal(tell: Callable[[int], None]) -> None:
+        annealed_importance_sampling(Paced(model().p, tell), {"x": x}, chains, 100 * TEMPERATURES, LEAPFROG)
 
-    threading.Thread(target=anneal, daemon=True).start()
-    while True:
-        done = turn.get(timeout=120)
-        if isinstance(done, BaseException):
-            raise done
-        yield done
-        go.put(None)
+    return in_turns(anneal)
 
 
 def ais_by_hand(arguments: argparse.Namespace, tuned: bool = False) -> Iterator[int]:
@@ -357,6 +380,7 @@ BOUND: dict[str, measure.Candidate] = {
     "L: by hand": by_hand,
     "L: by hand, tuned": partial(by_hand, tuned=True),
     "L: ours": ours,
+    "L: ours, compiled": partial(ours, compiled=True),
     "L: ours, 50,000 particles": partial(ours, particles=50_000),
     "L: pyro, vectorized_importance_weights": pyro,
     "L: numpyro, RenyiELBO": numpyro,

@@ -196,6 +196,7 @@ def test_an_interrupted_evaluation_is_continued_by_the_same_command(
     ("words", "said"),
     [
         (("--likelihood", "ais", "--particles", 3), "--particles has no effect with --likelihood ais: add iwae, or"),
+        (("--likelihood", "ais", "--compile"), "--compile has no effect with --likelihood ais: add iwae, or"),
         (("--chains", 3), "--chains has no effect with --likelihood iwae: add ais or hmc, or leave it out"),
         (("--likelihood", "hmc", "--temperatures", 3), "--temperatures has no effect with --likelihood hmc"),
         (("--leapfrog", 3), "--leapfrog has no effect"),

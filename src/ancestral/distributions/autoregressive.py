@@ -62,19 +62,19 @@ class LinearAutoregressive(Distribution):
         value, bias = _flat(value.to(self.bias.dtype), self.event_shape), _flat(self.bias, self.event_shape)
         return _log_mass(value, bias + F.linear(value, self.weight.tril(-1)))
 
-    @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """A draw, ``[*sample_shape, *batch, *event]``."""
-        shape = (*sample_shape, *self.batch_shape)
-        bias = _flat(self.bias, self.event_shape)
-        bits = bias.shape[-1]
-        logits = bias.expand(*shape, bits).clone()
-        uniform = torch.rand(*shape, bits, dtype=bias.dtype, device=bias.device)
-        value = torch.empty_like(logits)
-        for i in range(bits):
-            value[..., i] = uniform[..., i] < torch.sigmoid(logits[..., i])
-            logits[..., i + 1 :] += value[..., i : i + 1] * self.weight[i + 1 :, i]
-        return value.reshape(*shape, *self.event_shape)
+        with torch.no_grad():
+            shape = (*sample_shape, *self.batch_shape)
+            bias = _flat(self.bias, self.event_shape)
+            bits = bias.shape[-1]
+            logits = bias.expand(*shape, bits).clone()
+            uniform = torch.rand(*shape, bits, dtype=bias.dtype, device=bias.device)
+            value = torch.empty_like(logits)
+            for i in range(bits):
+                value[..., i] = uniform[..., i] < torch.sigmoid(logits[..., i])
+                logits[..., i + 1 :] += value[..., i : i + 1] * self.weight[i + 1 :, i]
+            return value.reshape(*shape, *self.event_shape)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All values, ``[2^bits, *batch, *event]``, or with batch dimensions of size 1.
@@ -145,20 +145,20 @@ class NADE(Distribution):
             before = before + summed[..., -1, :]
         return _log_mass(value, bias + torch.cat(logits, -1))
 
-    @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """A draw, ``[*sample_shape, *batch, *event]``."""
-        shape = (*sample_shape, *self.batch_shape)
-        bias = _flat(self.bias, self.event_shape)
-        bits = bias.shape[-1]
-        before = self.hidden_bias.expand(*shape, -1).clone()
-        uniform = torch.rand(*shape, bits, dtype=bias.dtype, device=bias.device)
-        value = torch.empty_like(uniform)
-        for i in range(bits):
-            logit = bias[..., i] + torch.sigmoid(before) @ self.outward[i]
-            value[..., i] = uniform[..., i] < torch.sigmoid(logit)
-            before += value[..., i : i + 1] * self.inward[i]
-        return value.reshape(*shape, *self.event_shape)
+        with torch.no_grad():
+            shape = (*sample_shape, *self.batch_shape)
+            bias = _flat(self.bias, self.event_shape)
+            bits = bias.shape[-1]
+            before = self.hidden_bias.expand(*shape, -1).clone()
+            uniform = torch.rand(*shape, bits, dtype=bias.dtype, device=bias.device)
+            value = torch.empty_like(uniform)
+            for i in range(bits):
+                logit = bias[..., i] + torch.sigmoid(before) @ self.outward[i]
+                value[..., i] = uniform[..., i] < torch.sigmoid(logit)
+                before += value[..., i : i + 1] * self.inward[i]
+            return value.reshape(*shape, *self.event_shape)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All values, ``[2^bits, *batch, *event]``, or with batch dimensions of size 1.

@@ -6,7 +6,6 @@ pixels that could be computed over datapoints, which saves a fifth of its time, 
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -65,7 +64,8 @@ class IndependentBernoulli(Independent):  # type: ignore[type-arg]
             losses = F.binary_cross_entropy_with_logits(logits, value, reduction="none")
             return -losses.sum(self._summed)
         logits, value = logits.flatten(self._summed[0]), value.flatten(self._summed[0])
-        if logits.device.type != "cpu" or logits.dim() == 1 or logits.numel() <= CACHED:
+        whole = torch.compiler.is_compiling()  # one program reads the logits once, wherever they are
+        if whole or logits.device.type != "cpu" or logits.dim() == 1 or logits.numel() <= CACHED:
             return _log_mass(logits, value)
         rows = max(1, CACHED * len(logits) // logits.numel())
         parts = zip(torch.split(logits, rows), torch.split(value, rows), strict=True)
@@ -84,7 +84,6 @@ def _log_mass(logits: Tensor, value: Tensor) -> Tensor:
     return products.log_().sum(-1).sub_(linear)  # type: ignore[no-any-return]
 
 
-@functools.cache
 def _groups(size: int, most: int) -> int:
     """The fewest groups of the same size, at most so large."""
     return next((n for n in range(math.ceil(size / most), size) if size % n == 0), size)

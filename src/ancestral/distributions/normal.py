@@ -65,6 +65,10 @@ class IndependentNormal(Independent):  # type: ignore[type-arg]
             return torch.addcmul(self.loc, noise.view_as(self.loc), self.scale).view(shape)
         return torch.addcmul(self.loc, noise, self.scale)
 
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(z) in nats, of the batch shape (broadcast with that of the value)."""
         squares = ((value - self.loc) / self.scale).square().sum(self._summed)

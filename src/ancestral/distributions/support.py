@@ -117,17 +117,20 @@ def is_density(distribution: Distribution) -> bool:
     return distribution.has_rsample if support is None else not support.is_discrete
 
 
+def in_support(distribution: Distribution, value: Tensor) -> Tensor:
+    """Whether every value lies in the support of its likelihood, as a tensor."""
+    support = support_of(distribution)
+    inside = torch.ones((), dtype=torch.bool, device=value.device)
+    return inside if support is None else support.check(value).all()  # type: ignore[no-untyped-call]
+
+
 def check_support(name: str, distribution: Distribution, value: Tensor) -> None:
     """Raise unless every value lies in the support of its likelihood: outside, a log-density means nothing.
 
     Raises:
         AncestralError: it names the variable, the likelihood, the range seen and the cure.
     """
-    support = support_of(distribution)
-    if support is None:
-        return
-    inside: Tensor = support.check(value)  # type: ignore[no-untyped-call]
-    if bool(inside.all()):
+    if in_support(distribution, value):
         return
     base, _ = base_of(distribution)
     cure = {

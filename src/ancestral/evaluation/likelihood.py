@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -29,8 +31,9 @@ from ancestral.models import LatentVariableModel
 from ancestral.models.contract import evaluating
 from ancestral.objectives.elbo import random_parents, score
 from ancestral.objectives.hmc import check_counts
-from ancestral.objectives.iwae import Bounds, bounds as importance_weighted
+from ancestral.objectives.iwae import Bounds, Weigh, bounds as importance_weighted, log_weights
 from ancestral.objectives.memory import at_once, bytes_made
+from ancestral.training.compilation import compiled_bound, compiling
 from ancestral.training.optimization import keep_freed_memory
 
 Likelihood = Literal["iwae", "exact", "ais", "hmc"]
@@ -80,6 +83,7 @@ def evaluate(
     leapfrog: int = 10,
     start: Start = "prior",
     keep: str | os.PathLike[str] | None = None,
+    compile: bool = False,
 ) -> list[Figure]:
     """log p(x) on held-out data by one or several steps of the ladder of likelihoods, with provenance.
 
@@ -109,11 +113,13 @@ def evaluate(
         start: where chains start (ais, hmc): ``"prior"``, p(z), or ``"posterior"``, q(z | x).
         keep: the beginning of the names of files in which unfinished work is kept, so that the same call continues it
             after an interruption, with the same result; they are removed once it is done. None keeps nothing.
+        compile: make the bound one program first, in seconds, which then takes two thirds of the time (iwae). The
+            draws are the same, and the figures too but for the rounding of sums.
 
     Raises:
         AncestralError: the model has no density (it says which have), the split is empty or unknown, a density is
-            asked for values that are discrete, where it is bounded by nothing, or a step of the ladder does not suit
-            the latent variables.
+            asked for values that are discrete, where it is bounded by nothing, a step of the ladder does not suit
+            the latent variables, or what is asked for can't be compiled.
     """
     if not isinstance(model, LatentVariableModel):
         raise AncestralError(
@@ -133,6 +139,11 @@ def evaluate(
     if particles < 1:
         raise AncestralError(f"particles is {particles}, but at least one is needed.")
     check_counts(chains=chains, temperatures=temperatures, leapfrog=leapfrog)
+    if compile and not ("iwae" in asked and model.latents()):
+        raise AncestralError(
+            "compile has no effect: it is for the importance-weighted bound of a model with latent variables. Leave it "
+            "out."
+        )
     if limit < 0:
         raise AncestralError(f"limit is {limit}: give the number of rows, or 0 for all.")
     rows = len(getattr(data, split))
@@ -150,10 +161,12 @@ def evaluate(
     keep_freed_memory()
     digest = data.digest(split)  # type: ignore[arg-type]
     found: dict[str, dict[str, Tensor]] = {}
-    with torch.random.fork_rng(), evaluating(model):
+    with torch.random.fork_rng(), evaluating(model), compiling() if compile else contextlib.nullcontext():
         row = next(_given(model, data, split, 1))
         names = _names(model, row)
-        steps = {name: _step(name, model, row, particles, chains, temperatures, leapfrog, start) for name in asked}
+        steps = {
+            name: _step(name, model, row, particles, chains, temperatures, leapfrog, start, compile) for name in asked
+        }
         identity = [digest_of(model), digest, str(data.config), split, total, seed] if keep else []
         files = {
             name: Unfinished(
@@ -232,6 +245,7 @@ def _step(
     temperatures: int,
     leapfrog: int,
     start: Start,
+    compile: bool,
 ) -> _Step:
     """The step of the ladder of that name; ``row`` holds the given values of one, which show what it takes."""
     q = model.q if start == "posterior" else None
@@ -243,7 +257,7 @@ def _step(
         return {"log_prob": exact_log_prob(model.p, given)}
 
     def iwae(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return vars(importance_weighted(model.p, model.q, given, particles, each))
+        return vars(importance_weighted(model.p, model.q, given, particles, each, weigh))
 
     def ais(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         annealed = annealed_importance_sampling(model.p, given, chains, temperatures, leapfrog, q=q)
@@ -265,6 +279,9 @@ def _step(
     # a row with many particles goes alone: q computes their distribution once in each pass
     each, device = bytes_made(lambda: importance_weighted(model.p, model.q, row, 1)), next(iter(row.values())).device
     rows = max(1, at_once(ROWS * particles, each, device) // particles)
+    weigh: Weigh = functools.partial(log_weights, model.p, model.q)
+    if compile:
+        weigh = compiled_bound(weigh, device.type)
     return _Step("lower bound", words, rows, ("log_prob", "elbo", "log_likelihood", "kl"), iwae, particles)
 
 

@@ -6,13 +6,14 @@ import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ancestral.core import AncestralSampling, Estimators, Trace
-from ancestral.distributions.support import check_support
+from ancestral.distributions.support import check_support, in_support
 from ancestral.objectives.batch_statistics import check_rows_apart
 from ancestral.objectives.elbo import score
 from ancestral.objectives.expectation import batch_of, expectation, particles_of
@@ -80,6 +81,10 @@ class Bounds:
     """1/K Σ [log q(z_k | x) - log p(z_k)]"""
 
 
+Weigh = Callable[[Mapping[str, Tensor], int], tuple[Tensor, Tensor]]
+"""From given values and a number of particles to the weights, as :func:`log_weights` has them."""
+
+
 @torch.no_grad()
 def bounds(
     p: Callable[[Trace], Any],
@@ -87,6 +92,7 @@ def bounds(
     given: Mapping[str, Tensor],
     particles: int,
     each: int | None = None,
+    weigh: Weigh | None = None,
 ) -> Bounds:
     r"""The importance-weighted bound, the ELBO and its parts, without gradients.
 
@@ -99,6 +105,7 @@ def bounds(
         p, q, given, particles: as in :func:`iwae`.
         each: bytes that a particle of one datapoint makes (:func:`~ancestral.objectives.memory.bytes_made`). None: the
             first particle goes alone, and shows it.
+        weigh: computes what :func:`log_weights` does, with the same p and q. None: :func:`log_weights` itself.
 
     Raises:
         AncestralError: a given value lies outside the support of its likelihood.
@@ -111,11 +118,13 @@ def bounds(
     size = 1 if each is None else at_once(particles, rows * each, device)
     log_sum = torch.full((rows,), -math.inf, dtype=torch.float64, device=device)
     sums = torch.zeros(3, rows, dtype=torch.float64, device=device)
-    made = Made()
+    made, weigh = Made(), weigh or partial(log_weights, p, q)
     while done < particles_of(particles):
         count = min(size, particles - done)
         with made if not done and each is None else contextlib.nullcontext():
-            parts = _weigh(p, q, given, count, check=not done)
+            parts, inside = weigh(given, count)
+        if not inside:
+            _explain(p, q, given, count)
         if not done and each is None:
             size = at_once(particles, made.bytes, device)
         log_sum = torch.logaddexp(log_sum, parts[0].logsumexp(0))
@@ -125,18 +134,28 @@ def bounds(
     return Bounds(log_sum - math.log(particles), means[0], means[1], means[2])
 
 
-def _weigh(
-    p: Callable[[Trace], Any], q: Callable[[Trace], Any], given: Mapping[str, Tensor], count: int, check: bool
-) -> Tensor:
-    """log w, log p(x | z) and log q(z | x) - log p(z) of so many particles, ``[3, count, batch]``, float64."""
+def log_weights(
+    p: Callable[[Trace], Any], q: Callable[[Trace], Any], given: Mapping[str, Tensor], count: int
+) -> tuple[Tensor, Tensor]:
+    """log w, log p(x | z) and log q(z | x) - log p(z) of so many particles, ``[3, count, batch]``, float64.
+
+    Beside them, whether the given values lie in the support of their likelihoods.
+    """
     trace = Trace((count, batch_of(given)), given, AncestralSampling())
     q(trace)
     scored = score(p, q, trace)
     drawn = trace.drawn
-    observed = [name for name in scored.sites if name not in drawn]
-    if check:
-        for name in observed:
-            check_support(name, scored.sites[name].distribution, scored.sites[name].value)
-    log_likelihood = scored.log_prob(observed).double()
+    observed = [site for name, site in scored.sites.items() if name not in drawn]
+    inside = torch.stack([in_support(site.distribution, site.value) for site in observed]).all()
+    log_likelihood = scored.log_prob([site.name for site in observed]).double()
     kl = (trace.log_prob(drawn) - scored.log_prob(drawn)).double()
-    return torch.stack([part.expand(trace.shape) for part in (log_likelihood - kl, log_likelihood, kl)])
+    return torch.stack([part.expand(trace.shape) for part in (log_likelihood - kl, log_likelihood, kl)]), inside
+
+
+def _explain(p: Callable[[Trace], Any], q: Callable[[Trace], Any], given: Mapping[str, Tensor], count: int) -> None:
+    """Raise for the given value that lies outside the support of its likelihood."""
+    trace = Trace((count, batch_of(given)), given, AncestralSampling())
+    q(trace)
+    for name, site in score(p, q, trace).sites.items():
+        if name not in trace.drawn:
+            check_support(name, site.distribution, site.value)

@@ -1,4 +1,4 @@
-"""A player's loss and its gradients as one program: ``torch.compile``, where it pays."""
+"""A player's loss and its gradients, or a bound, as one program: ``torch.compile``, where it pays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ancestral.errors import AncestralError
 from ancestral.models.contract import Batch, Player, Scalars
+from ancestral.objectives.expectation import batch_of
+from ancestral.objectives.iwae import Weigh
 
 Gradients = Callable[[Batch, bool], Scalars]
 """Leaves the gradients of a batch in a player's parameters, as ``backward()`` does; returns the scalars of its loss.
@@ -28,6 +30,18 @@ FIXED = {
 }  # fmt: skip
 """What a program takes for granted: functions, classes, and which parameters are the same. To look whether they have
 changed would cost a small step some of its time. At the values of attributes it looks."""
+
+
+SETTINGS: dict[str, Any] = {
+    "fullgraph": True,
+    "dynamic": False,
+    "isolate_recompiles": True,  # every player has a program of its own
+    "options": {
+        "fallback_random": True,
+        "guard_filter_fn": lambda guards: [guard.guard_type not in FIXED for guard in guards],
+        "size_asserts": False,
+    },
+}
 
 
 def cpp_compiler() -> str | None:
@@ -50,16 +64,7 @@ def compiled(player: Player, device: str) -> Gradients:
     Raises:
         AncestralError: PyTorch is too old, or there is no C++ compiler; when called: the loss can't be compiled.
     """
-    if torch.__version__ < OLDEST:
-        raise AncestralError(
-            f"compile needs PyTorch {OLDEST} or newer, and this is {torch.__version__}. Install a newer one, or train "
-            "without --compile."
-        )
-    if device.startswith("cpu") and cpp_compiler() is None:
-        raise AncestralError(
-            f"compile needs a C++ compiler, but {_cpp_compiler()} is not found. Install one (on Debian and Ubuntu: apt "
-            "install g++), name yours in the environment variable CXX, or train without --compile."
-        )
+    require_compiler(device, "train without --compile")
     kind = device.split(":")[0]
     parameters = [parameter for parameter in player.parameters if parameter.requires_grad]
 
@@ -74,10 +79,7 @@ def compiled(player: Player, device: str) -> Gradients:
             [None if gradient is None else gradient.contiguous() for gradient in gradients],
         )
 
-    settings: dict[str, Any] = {"fullgraph": True, "dynamic": False}
-    settings["isolate_recompiles"] = True  # every player has a program of its own
-    settings["options"] = {"fallback_random": True, "guard_filter_fn": _may_change, "size_asserts": False}
-    run = torch.compile(program, **settings)
+    run = torch.compile(program, **SETTINGS)
 
     def gradients(batch: Batch, half: bool) -> Scalars:
         # A tensor, since a number would be a constant of the program.
@@ -91,11 +93,10 @@ def compiled(player: Player, device: str) -> Gradients:
                 "and each would need a program of its own. Keep it in a tensor, or train without --compile."
             ) from None
         except Exception as error:
-            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor", "torch.fx")):
+            if not _of_the_compiler(error):
                 raise
-            why = " ".join(str(error).split("Hint:")[0].split("\n\n")[0].split())
             raise AncestralError(
-                f"the loss of the {player.name} can't be compiled: {why[:500]} Train without --compile."
+                f"the loss of the {player.name} can't be compiled: {_why(error)} Train without --compile."
             ) from error
         places = set()
         for parameter, gradient in zip(parameters, found, strict=True):
@@ -107,6 +108,63 @@ def compiled(player: Player, device: str) -> Gradients:
     return gradients
 
 
+def compiled_bound(weigh: Weigh, device: str) -> Weigh:
+    """The weights of the importance-weighted bound as one program, compiled when it is first called, for seconds.
+
+    The program is for the sizes of that first call; others go without. The draws are those of ``weigh``, and the values
+    too but for the rounding of sums.
+
+    Raises:
+        AncestralError: PyTorch is too old, or there is no C++ compiler; when called: the bound can't be compiled.
+    """
+    require_compiler(device, "evaluate without --compile")
+    run = torch.compile(weigh, **SETTINGS)
+    sizes: list[tuple[int, int]] = []
+
+    def weights(given: Mapping[str, Tensor], count: int) -> tuple[Tensor, Tensor]:
+        size = (batch_of(given), count)
+        if size not in (sizes or [size]):
+            return weigh(given, count)
+        sizes[:] = [size]
+        try:
+            return run(given, count)
+        except Exception as error:
+            if not _of_the_compiler(error):
+                raise
+            raise AncestralError(
+                f"the bound can't be compiled: {_why(error)} Evaluate without --compile."
+            ) from error
+
+    return weights
+
+
+def require_compiler(device: str, otherwise: str) -> None:
+    """Raise where nothing can be compiled.
+
+    Raises:
+        AncestralError: PyTorch is too old, or there is no C++ compiler.
+    """
+    if torch.__version__ < OLDEST:
+        raise AncestralError(
+            f"compile needs PyTorch {OLDEST} or newer, and this is {torch.__version__}. Install a newer one, or "
+            f"{otherwise}."
+        )
+    if device.startswith("cpu") and cpp_compiler() is None:
+        raise AncestralError(
+            f"compile needs a C++ compiler, but {_cpp_compiler()} is not found. Install one (on Debian and Ubuntu: apt "
+            f"install g++), name yours in the environment variable CXX, or {otherwise}."
+        )
+
+
+def _of_the_compiler(error: Exception) -> bool:
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor", "torch.fx"))
+
+
+def _why(error: Exception) -> str:
+    """The first words of what the compiler says."""
+    return " ".join(str(error).split("Hint:")[0].split("\n\n")[0].split())[:500]
+
+
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
     """Where :func:`compiled` functions are called: lets them be compiled with their gradients."""
@@ -114,7 +172,3 @@ def compiling() -> Iterator[None]:
     with warnings.catch_warnings(), torch._dynamo.config.patch(trace_autograd_ops=True):
         warnings.simplefilter("ignore", DeprecationWarning)  # of the compiler, about torch itself
         yield
-
-
-def _may_change(guards: Sequence[Any]) -> list[bool]:
-    return [guard.guard_type not in FIXED for guard in guards]
