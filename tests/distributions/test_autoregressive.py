@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from ancestral import darn, mlp, nade
 from ancestral.distributions import NADE, LinearAutoregressive, autoregressive, enumerate_support
@@ -79,6 +80,13 @@ def test_draws_are_as_frequent_as_their_masses(make: Callable[..., Distribution]
     seen = (draws.unsqueeze(0) == values.unsqueeze(1)).all(-1).double().mean(1)
     mass = distribution.log_prob(values).exp()
     assert ((seen - mass).abs() / (mass * (1 - mass) / n).sqrt()).max() < 4.5
+
+
+@both
+def test_a_draw_is_one_operator_of_a_compiled_program(make: Callable[..., Distribution]) -> None:
+    graph = make_fx(lambda: make(3).sample((2,)))().graph
+    assert sum("draw_" in str(node.target) for node in graph.nodes) == 1
+    assert not any("sigmoid" in str(node.target) for node in graph.nodes)  # of one bit after the other
 
 
 @both

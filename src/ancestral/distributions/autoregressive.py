@@ -64,17 +64,12 @@ class LinearAutoregressive(Distribution):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """A draw, ``[*sample_shape, *batch, *event]``."""
+        shape = (*sample_shape, *self.batch_shape)
+        bias = _flat(self.bias, self.event_shape)
+        uniform = torch.rand(*shape, bias.shape[-1], dtype=bias.dtype, device=bias.device)
         with torch.no_grad():
-            shape = (*sample_shape, *self.batch_shape)
-            bias = _flat(self.bias, self.event_shape)
-            bits = bias.shape[-1]
-            logits = bias.expand(*shape, bits).clone()
-            uniform = torch.rand(*shape, bits, dtype=bias.dtype, device=bias.device)
-            value = torch.empty_like(logits)
-            for i in range(bits):
-                value[..., i] = uniform[..., i] < torch.sigmoid(logits[..., i])
-                logits[..., i + 1 :] += value[..., i : i + 1] * self.weight[i + 1 :, i]
-            return value.reshape(*shape, *self.event_shape)
+            drawn: Tensor = _draw_linear(bias, self.weight, uniform)
+        return drawn.reshape(*shape, *self.event_shape)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All values, ``[2^bits, *batch, *event]``, or with batch dimensions of size 1.
@@ -147,18 +142,12 @@ class NADE(Distribution):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """A draw, ``[*sample_shape, *batch, *event]``."""
+        shape = (*sample_shape, *self.batch_shape)
+        bias = _flat(self.bias, self.event_shape)
+        uniform = torch.rand(*shape, bias.shape[-1], dtype=bias.dtype, device=bias.device)
         with torch.no_grad():
-            shape = (*sample_shape, *self.batch_shape)
-            bias = _flat(self.bias, self.event_shape)
-            bits = bias.shape[-1]
-            before = self.hidden_bias.expand(*shape, -1).clone()
-            uniform = torch.rand(*shape, bits, dtype=bias.dtype, device=bias.device)
-            value = torch.empty_like(uniform)
-            for i in range(bits):
-                logit = bias[..., i] + torch.sigmoid(before) @ self.outward[i]
-                value[..., i] = uniform[..., i] < torch.sigmoid(logit)
-                before += value[..., i : i + 1] * self.inward[i]
-            return value.reshape(*shape, *self.event_shape)
+            drawn: Tensor = _draw_nade(bias, self.hidden_bias, self.inward, self.outward, uniform)
+        return drawn.reshape(*shape, *self.event_shape)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All values, ``[2^bits, *batch, *event]``, or with batch dimensions of size 1.
@@ -167,6 +156,34 @@ class NADE(Distribution):
             EstimatorError: there are too many.
         """
         return _all_vectors(self.bias, self.batch_shape, self.event_shape, expand)
+
+
+# Operators of their own: torch.compile calls them as they are, and does not write out a loop over hundreds of bits.
+@torch.library.custom_op("ancestral::draw_linear", mutates_args=())
+def _draw_linear(bias: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
+    """A draw of :class:`LinearAutoregressive` by numbers from [0, 1), of their shape."""
+    logits = bias.expand_as(uniform).clone()
+    value = torch.empty_like(uniform)
+    for i in range(uniform.shape[-1]):
+        value[..., i] = uniform[..., i] < torch.sigmoid(logits[..., i])
+        logits[..., i + 1 :] += value[..., i : i + 1] * weight[i + 1 :, i]
+    return value
+
+
+@torch.library.custom_op("ancestral::draw_nade", mutates_args=())
+def _draw_nade(bias: Tensor, hidden_bias: Tensor, inward: Tensor, outward: Tensor, uniform: Tensor) -> Tensor:
+    """A draw of :class:`NADE` by numbers from [0, 1), of their shape."""
+    before = hidden_bias.expand(*uniform.shape[:-1], -1).clone()
+    value = torch.empty_like(uniform)
+    for i in range(uniform.shape[-1]):
+        logit = bias[..., i] + torch.sigmoid(before) @ outward[i]
+        value[..., i] = uniform[..., i] < torch.sigmoid(logit)
+        before += value[..., i : i + 1] * inward[i]
+    return value
+
+
+for operator in (_draw_linear, _draw_nade):
+    operator.register_fake(lambda *tensors: torch.empty_like(tensors[-1]))
 
 
 def _flat(value: Tensor, event: tuple[int, ...]) -> Tensor:
