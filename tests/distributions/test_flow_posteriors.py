@@ -133,6 +133,19 @@ def test_no_flows_are_the_gaussian_itself() -> None:
     torch.testing.assert_close(q.log_prob(z), expected.log_prob(z))
 
 
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_the_planar_flows_of_a_network_are_no_sharper_than_a_tanh(size: float) -> None:
+    u, w, b, z = (numbers(count, seed=count) for count in (D, D, 1, D))
+    network = linear(5, flow_parameters("planar", D, 1)).double()
+    with torch.no_grad():
+        network.output.weight.zero_()
+        network.output.bias.copy_(torch.cat([torch.zeros(2 * D), u, size * w, b]))
+    (step,) = flowed(network, D, "planar", 1)(torch.zeros(5).double()).transformations
+    length = size * w.norm()
+    expected = planar(u, w / w.norm() * length / (1 + length**2) ** 0.5, b[0])
+    torch.testing.assert_close(step(z), expected(z))
+
+
 @pytest.mark.parametrize("kind", ["planar", "radial"])
 def test_flows_can_start_at_the_gaussian_and_leave_it(kind: str) -> None:
     torch.manual_seed(0)

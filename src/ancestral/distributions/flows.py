@@ -181,6 +181,7 @@ class Flowed(nn.Module):
         for numbers in rest.chunk(self.flows, -1) if self.flows else ():
             if self.kind == "planar":
                 u, w, b = torch.split_with_sizes(numbers, [d, d, 1], -1)
+                w = w * torch.rsqrt(1 + w.square().sum(-1, keepdim=True))  # no longer than 1: see flowed
                 steps.append(planar(u, w, b.squeeze(-1)))
             else:
                 center, alpha, beta = torch.split_with_sizes(numbers, [d, 1, 1], -1)
@@ -210,7 +211,10 @@ def flow_parameters(kind: str, dimensions: int, flows: int) -> int:
 
 
 def flowed(network: nn.Module, dimensions: int, kind: str, flows: int) -> Flowed:
-    """A posterior by planar or radial flows, all of whose parameters the network gives.
+    r"""A posterior by planar or radial flows, all of whose parameters the network gives.
+
+    A planar flow has :math:`w / \sqrt{1 + |w|²}` for w, which is shorter than 1. Of any length, it becomes so sharp
+    that single gradients throw training off, and a smooth flow learns more (experiments/README.md).
 
     Args:
         network: from the parents to ``flow_parameters(kind, dimensions, flows)`` numbers: the mean, the log-scale, and
