@@ -1,6 +1,6 @@
 """Train, evaluate and record one reproduced result.
 
-    python experiments/reproduce.py vae-elbo        # one of the rows of EXPERIMENTS; `--list` shows them
+    python experiments/reproduce.py vae-elbo --compile      # one of the rows of EXPERIMENTS; `--list` shows them
 
 Each run is resumable: the same command continues it where it stopped. Where an experiment has several learning rates,
 each is tried for a fifth of the passes, and the one with the best accuracy on validation rows goes on. The run folder
@@ -169,10 +169,13 @@ def cpu_minutes() -> float:
     return (usage.ru_utime + usage.ru_stime) / 60
 
 
-def reproduce(name: str, paper: bool = False) -> None:
-    """Train (or continue), evaluate, record; with the budget of the paper, in a folder of its own."""
+def reproduce(name: str, paper: bool = False, compiled: bool = False) -> None:
+    """Train (or continue), evaluate, record; with the budget of the paper, in a folder of its own.
+
+    Compiled, a run that begins here is one program, which draws the same.
+    """
     experiment = EXPERIMENTS[name]
-    settings = experiment["settings"] | (experiment["paper"] if paper else {})
+    settings = experiment["settings"] | (experiment["paper"] if paper else {}) | {"compile": compiled}
     model, data = settings.pop("model"), settings.pop("data")
     folder = HERE / (f"{name}-paper" if paper else name)
     place, tried = folder / "run", dict[float, float]()
@@ -201,14 +204,18 @@ def reproduce(name: str, paper: bool = False) -> None:
             if done % 1000 == 0:
                 reporter.say(f"evaluating {done}/{total}: log p(x) ≈ {mean:.2f}")
 
-        figures = run.evaluate(particles=experiment["particles"], progress=progress)
+        figures = run.evaluate(
+            particles=experiment["particles"], progress=progress, compile=run.config["training"]["compile"]
+        )
     for picture in experiment.get("pictures", ()):
         PICTURES[picture](run, folder)
     environment = json.loads((place / "environment.json").read_text())
     record = {
         "about": experiment["about"],
         "published": experiment["published"],
-        "command": f"python experiments/reproduce.py {name}" + (" --paper" if paper else ""),
+        "command": f"python experiments/reproduce.py {name}"
+        + (" --paper" if paper else "")
+        + (" --compile" if run.config["training"]["compile"] else ""),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "hardware": f"{_processor()} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores, "
         f"{run.config['training']['threads']} thread",
@@ -331,6 +338,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", choices=list(EXPERIMENTS))
     parser.add_argument("--paper", action="store_true", help="the budget of the paper, for a GPU or a long night")
+    parser.add_argument("--compile", action="store_true", help="two thirds of the time, with a C++ compiler")
     parser.add_argument("--list", action="store_true", help="show the experiments")
     parser.add_argument("--table", action="store_true", help="print the recorded results as Markdown")
     arguments = parser.parse_args()
@@ -345,7 +353,7 @@ def main() -> None:
         sys.exit(f"error: {arguments.name} has one budget: leave --paper out.")
     torch.set_num_threads(1)
     try:
-        reproduce(arguments.name, arguments.paper)
+        reproduce(arguments.name, arguments.paper, arguments.compile)
     except AncestralError as error:
         sys.exit(f"error: {error}")
 

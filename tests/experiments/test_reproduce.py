@@ -14,6 +14,7 @@ import pytest
 
 from ancestral.configs import MODELS, DataConfig, TrainingConfig
 from ancestral.errors import AncestralError
+from ancestral.training.compilation import cpp_compiler
 from ancestral.training.progress import Silent
 
 
@@ -93,6 +94,21 @@ def test_the_learning_rate_of_the_best_accuracy_after_a_fifth_of_the_passes_goes
         assert program.accuracies(place, 1)[0] == tried[rate]
 
 
+@pytest.mark.skipif(cpp_compiler() is None, reason="there is no C++ compiler")
+def test_a_compiled_run_is_recorded_as_one_and_comes_to_the_same(
+    small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(small.EXPERIMENTS["small"], "pictures", ())
+    monkeypatch.setitem(small.EXPERIMENTS, "other", small.EXPERIMENTS["small"])
+    small.reproduce("small", compiled=True)
+    small.reproduce("other")
+    compiled, plain = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("small", "other"))
+    assert compiled["command"] == "python experiments/reproduce.py small --compile"
+    assert (compiled["settings"]["compile"], plain["settings"]["compile"]) == (True, False)
+    for mine, theirs in zip(compiled["figures"], plain["figures"], strict=True):
+        assert mine["value"] == pytest.approx(theirs["value"], rel=1e-3)
+
+
 class Stop(Silent):
     """Interrupts training at once, as Ctrl-C does."""
 
@@ -125,9 +141,10 @@ def test_the_recorded_results_were_made_with_the_settings_of_their_experiments(p
         if file.exists():
             record = json.loads(file.read_text())
             recorded, asked = record["settings"], dict(experiment["settings"])
-            if "validation_accuracies" in record:
-                assert asked.pop("learning_rate") in experiment["rates"], name
-                assert recorded["learning_rate"] in experiment["rates"], name
+            if "rates" in experiment:
+                tried = record["validation_accuracies"]
+                assert {float(rate) for rate in tried} == set(experiment["rates"]), name
+                asked["learning_rate"] = float(max(tried, key=tried.__getitem__))
             for key, value in asked.items():
                 if key not in ("model", "data"):
                     kept = tuple(recorded[key]) if isinstance(value, tuple) else recorded[key]
