@@ -411,17 +411,39 @@ class LogNormal(nn.Module):
         return TransformedDistribution(base, [ExpTransform()])
 
 
-def test_a_posterior_without_a_known_mean_is_trained_without_pictures_of_reconstructions(tmp_path: Path) -> None:
+def test_reconstructions_by_a_posterior_without_a_known_mean_are_pictures_of_its_draws(tmp_path: Path) -> None:
     torch.manual_seed(0)
     p = Joint({"z": LogNormalPrior(), "x | z": bernoulli(mlp(2, 5, (1, 8, 8)), 3)})
     model = LatentVariableModel(p, Joint({"z | x": LogNormal()}))
     said = Listener()
     ancestral.train(model, "digits", out=tmp_path / "run", epochs=1, train_limit=101, reporter=said)
-    assert any("picture is missing" in message for message in said.messages)
-    assert (tmp_path / "run" / "samples" / "samples-000-percent.png").exists()
+    assert not any("picture is missing" in message for message in said.messages)
+    for name in ("samples-000-percent.png", "samples-100-percent.png", "reconstructions-100-percent.png"):
+        assert (tmp_path / "run" / "samples" / name).exists()
     with pytest.raises(AncestralError, match=r"mean of 'z'.*sample=True"):
         model.encode(torch.zeros(5, 1, 8, 8))
     assert model.encode(torch.zeros(5, 1, 8, 8), sample=True).shape == (5, 2)  # type: ignore[union-attr]
+
+
+class LogNormalImages(nn.Module):
+    """A likelihood whose mean torch does not know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = mlp(2, 5, (1, 8, 8))
+
+    def forward(self, z: Tensor) -> Any:
+        return TransformedDistribution(Independent(Normal(self.layer(z), 1.0), 3), [ExpTransform()])
+
+
+def test_a_likelihood_without_a_known_mean_is_trained_without_pictures(tmp_path: Path) -> None:
+    p = Joint({"z": standard_normal(2), "x | z": LogNormalImages()})
+    model = LatentVariableModel(p, Joint({"z | x": normal(mlp((1, 8, 8), 5, 4))}))
+    said = Listener()
+    data = {"binarization": "none", "dequantize": "yes"}
+    ancestral.train(model, "digits", out=tmp_path / "run", epochs=1, train_limit=101, reporter=said, **data)
+    assert any("a picture is missing: the mean of 'x'" in message for message in said.messages)
+    assert not list((tmp_path / "run" / "samples").glob("*.png"))
 
 
 class LogNormalPrior(nn.Module):

@@ -373,6 +373,9 @@ def test_the_posterior_of_a_flow_is_mapped_by_its_draws(tmp_path: Path) -> None:
     found = latent(run)
     assert not isinstance(found, Text)
     assert found["variables"][0]["averaged"].en == "Each is averaged over 128 draws."
+    page = read(write_report(run.path, particles=2, limit=7))
+    assert "right the mean of p(x | z) at a draw of q(z | x)" in page
+    assert "右が q(z | x) から引いた値における p(x | z) の平均です" in page
 
 
 def test_pictures_of_a_helmholtz_machine_are_its_dreams(runs: Any, tmp_path: Path) -> None:

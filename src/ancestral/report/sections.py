@@ -31,6 +31,7 @@ from ancestral.report.pictures import MANIFOLD_BYTES, SPRITE_BYTES, is_image, mo
 from ancestral.report.story import BARS, Story, digests_of, read_figures, shortened
 from ancestral.report.words import Text, counted, joined, say
 from ancestral.runs import Run
+from ancestral.training.pictures import reconstructed
 
 PARTICLES, ROWS = 100, 1000
 """Of the evaluation that is made where the run has none."""
@@ -173,7 +174,7 @@ def reconstructions(run: Run, progress: Progress) -> dict[str, Any] | Text:
         ("worst", order[-count:]),
     ):
         x = held.x[chosen]
-        again = model.reconstruct(x, y=None if held.y is None else held.y[chosen])
+        again, drawn = reconstructed(model, x, None if held.y is None else held.y[chosen])
         rows = []
         for i, position in enumerate(chosen.tolist()):
             value = f"{likelihood[position]:.1f}"
@@ -183,8 +184,8 @@ def reconstructions(run: Run, progress: Progress) -> dict[str, Any] | Text:
             )
         groups.append({"name": say(name), "rows": rows})
     about = say(
-        "reconstructions_help", rows=held.count, split=held.split_words,
-        particles=counted(RECONSTRUCTION_PARTICLES, "particle"),
+        "reconstructions_help", where=say("at_a_draw" if drawn else "at_the_mean"), rows=held.count,
+        split=held.split_words, particles=counted(RECONSTRUCTION_PARTICLES, "particle"),
     )  # fmt: skip
     if model.q is model.p:
         about = joined(about, say("prediction_help", **_roles(model, held)))
@@ -217,7 +218,7 @@ def columns(run: Run) -> dict[str, Any] | Text:
     error = None
     if isinstance(model, CanReconstruct):
         again = torch.cat([
-            model.reconstruct(held.x[i : i + 100], y=None if held.y is None else held.y[i : i + 100])
+            reconstructed(model, held.x[i : i + 100], None if held.y is None else held.y[i : i + 100])[0]
             for i in range(0, len(held.x), 100)
         ])  # fmt: skip
         error = np.sqrt(((original(again) - x) ** 2).mean(0))

@@ -162,7 +162,9 @@ ENGLISH = {
     "no_held_out": "no rows were held out.",
     "no_density": "this model gives no density p(x | z).",
     "reconstructions_help": "Of {rows} of the {split} data, ranked by E[log p(x | z)] in nats, the mean over "
-    "{particles} from q(z | x). Left the original, right the mean of p(x | z) at the mean of q(z | x).",
+    "{particles} from q(z | x). Left the original, right the mean of p(x | z) at {where} of q(z | x).",
+    "at_the_mean": "the mean",
+    "at_a_draw": "a draw",
     "best": "Best",
     "median": "Median",
     "worst": "Worst",
@@ -519,7 +521,9 @@ JAPANESE = {
     "no_held_out": "取り分けたデータがありません。",
     "no_density": "このモデルには密度 p(x | z) がありません。",
     "reconstructions_help": "{split}データ {rows}を E[log p(x | z)]（ナット、q(z | x) からの {particles}の平均）の順に"
-    "並べました。左が元のデータ、右が q(z | x) の平均における p(x | z) の平均です。",
+    "並べました。左が元のデータ、右が q(z | x) {where}における p(x | z) の平均です。",
+    "at_the_mean": "の平均",
+    "at_a_draw": "から引いた値",
     "best": "最良",
     "median": "中央",
     "worst": "最悪",

@@ -52,7 +52,7 @@ from ancestral.training.checkpoint import (
 from ancestral.training.compilation import Gradients, compiled, compiling
 from ancestral.training.folder import RunFolder
 from ancestral.training.optimization import WeightAverage, keep_freed_memory, learning_rate, make_optimizer
-from ancestral.training.pictures import grid, pairs, save_picture
+from ancestral.training.pictures import grid, pairs, reconstructed, save_picture
 from ancestral.training.progress import Reporter, Silent
 from ancestral.training.trackers import Tracker
 
@@ -578,7 +578,7 @@ class Training:
                     split: SplitName = "validation" if len(self.dataset.validation) else "train"
                     count = min(32, len(getattr(self.dataset, split)))
                     x, y = next(iter(self.dataset.batches(split, count, shuffle=False, device=self.device)))
-                    pictures[f"reconstructions-{name}"] = grid(pairs(x, self.model.reconstruct(x, y=y)), 8)
+                    pictures[f"reconstructions-{name}"] = grid(pairs(x, reconstructed(self.model, x, y)[0]), 8)
         except AncestralError as error:  # a model without means can be trained all the same
             self.reporter.say(f"a picture is missing: {error}")
         for title, picture in pictures.items():

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ancestral.errors import AncestralError
+from ancestral.models.contract import CanReconstruct
 from ancestral.training.folder import write_atomically
 
 MARGIN = 2
@@ -46,6 +47,14 @@ def grid(images: Tensor, columns: int | None = None, zoom: int | None = None) ->
         left = MARGIN + (i % columns) * (width * zoom + MARGIN)
         canvas[top : top + height * zoom, left : left + width * zoom] = image.repeat(zoom, 0).repeat(zoom, 1)
     return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
+
+
+def reconstructed(model: CanReconstruct, x: Tensor, y: Tensor | None) -> tuple[Tensor, bool]:
+    """Reconstructions, and whether they are of a draw: q(z | x) may have no mean in closed form, as with flows."""
+    try:
+        return model.reconstruct(x, y=y), False
+    except AncestralError:
+        return model.reconstruct(x, sample=True, y=y), True
 
 
 def save_picture(image: Image.Image, path: Path) -> None:
