@@ -211,6 +211,15 @@ def test_what_the_ladder_can_not_do_is_said(command: Any, runs: Any, words: tupl
     assert said in ended.err
 
 
+@pytest.mark.parametrize("words", [("exact",), ("hmc", "--chains", 7)])
+def test_what_a_step_can_not_do_is_said_before_the_others_begin(
+    command: Any, runs: Any, words: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(likelihood, "_over_rows", None)  # would end in a traceback
+    ended = command("evaluate", runs.vae, "--likelihood", "iwae", *words)
+    assert (ended.status, ended.err.startswith("error: ")) == (1, True)
+
+
 def test_an_unknown_step_is_answered_with_the_nearest(command: Any, runs: Any) -> None:
     ended = command("evaluate", runs.vae, "--likelihood", "isa")
     assert ended.status == 2

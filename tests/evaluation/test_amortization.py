@@ -20,6 +20,7 @@ from ancestral.data.raw import Raw
 from ancestral.errors import AncestralError, ShapeError
 from ancestral.evaluation import Figure, amortization, amortization_gap, inference_gaps
 from ancestral.models import FreePosterior, freed
+from ancestral.objectives import memory
 
 
 def best_gaussian(known: Any, x: Tensor) -> Independent:
@@ -59,6 +60,21 @@ def test_an_encoder_that_gives_the_best_gaussians_has_no_amortization_gap(linear
     )
     assert gaps.amortization.abs().max().item() < 0.01
     torch.testing.assert_close(gaps.approximation, divergence(known, best_gaussian(known, x), x), atol=0.03, rtol=0)
+
+
+def test_both_bounds_have_the_same_noise_in_several_passes_too(
+    linear_gaussian: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = linear_gaussian
+    monkeypatch.setattr(amortization, "LEARNING_RATE", 0.0)  # q* stays q
+    monkeypatch.setattr(memory, "FAST", 30_000)
+    q = Joint({"z | x": known.rough_posterior})
+    sizes: list[int] = []
+    known.p.register_forward_hook(lambda module, arguments, output: sizes.append(arguments[0].shape[0]))
+    gaps = inference_gaps(known.p, q, {"x": known.x}, steps=1, particles=101)
+    assert len(set(sizes)) > 1
+    assert max(sizes) < 101
+    assert gaps.amortization.abs().max().item() < 1e-6
 
 
 def test_the_model_is_left_as_it_is() -> None:

@@ -84,6 +84,15 @@ def test_it_is_the_same_however_the_rows_are_divided(monkeypatch: pytest.MonkeyP
     assert whole.datapoints == len(bits().test)
 
 
+def test_it_is_the_same_however_the_particles_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In parts it takes other draws: of very many, the mean is the same."""
+    p, exact = one_bit()
+    model = LatentVariableModel(p, Joint({"h | x": Posterior(exact, 0.7)}))
+    whole = effective_sample_size(model, bits(), 4001)
+    monkeypatch.setattr(module, "DRAWS", 1009)
+    assert effective_sample_size(model, bits(), 4001).value == pytest.approx(whole.value, rel=0.01)
+
+
 def test_it_needs_particles_and_rows() -> None:
     p, exact = one_bit()
     model = LatentVariableModel(p, Joint({"h | x": Posterior(exact, 0.0)}))

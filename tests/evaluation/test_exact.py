@@ -43,6 +43,16 @@ def test_a_part_after_the_other_gives_the_same(two_layers: Any, chunk: int, monk
     torch.testing.assert_close(exact_log_prob(two_layers.p, {"x": bits(4)}), whole, atol=1e-12, rtol=0)
 
 
+def test_a_model_that_is_being_trained_is_summed_as_after_training() -> None:
+    torch.manual_seed(0)
+    p = Joint({"h": bernoulli_bias(3), "x | h": bernoulli(nn.Sequential(linear(3, 7), nn.Dropout(), linear(7, 4)))})
+    expected = exact_log_prob(p.double().eval(), {"x": bits(4)})
+    assert expected.exp().sum().item() == pytest.approx(1, abs=1e-12)
+    found = exact_log_prob(p.train(), {"x": bits(4)})
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    assert all(module.training for module in p.modules())
+
+
 class Counted(nn.Module):
     """Binomial counts n ~ Bin(3, 0.3), then a class given n and y: a model with state, conditioned on y."""
 

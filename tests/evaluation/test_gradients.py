@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, get_args
@@ -231,6 +232,15 @@ def test_what_an_estimator_learns_is_fitted_before_it_is_measured() -> None:
         compare_estimators(problem, named(problem, "relax"), draws=100, fit=fit).measured[0] for fit in (0, 100)
     )
     assert fitted.variance < raw.variance / 2
+
+
+def test_more_particles_than_the_memory_holds_are_refused_before_they_are_drawn() -> None:
+    names = ("reinforce", "gumbel-softmax", "enumerate")
+    problem = one_bernoulli(particles=10**12)
+    compared = compare_estimators(problem, {name: partial(by_name, problem, name) for name in names}, 4, 0)
+    assert not compared.measured
+    words = r"particles is 1,000,000,000,000, .* takes about \S+ GB, and \S+ are free"
+    assert all(re.search(words, compared.unfit[name]) for name in names)
 
 
 def test_the_same_seed_measures_the_same_and_the_random_stream_is_left_alone() -> None:

@@ -27,7 +27,7 @@ from ancestral.configs import DataConfig, DataDescription, GANConfig, VAEConfig
 from ancestral.data.dataset import Dataset, Rows
 from ancestral.data.loading import assemble
 from ancestral.data.raw import Raw
-from ancestral.errors import AncestralError
+from ancestral.errors import AncestralError, GraphError
 from ancestral.evaluation import Figure, bounds, evaluate, likelihood
 from ancestral.models import variational_autoencoder
 from ancestral.objectives import memory
@@ -159,12 +159,31 @@ def test_streaming_over_particles_gives_what_one_pass_gives(
 
 
 @torch.no_grad()
-def test_what_a_particle_takes_may_be_known_before(tiny: LatentVariableModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_particles_of_a_pass_may_be_chosen(tiny: LatentVariableModel) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(memory, "FAST", 16 * 1000 * 7)
     tiny.q.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0].shape[0]))
-    iwae_bounds(tiny.p, tiny.q, {"x": torch.from_numpy(IMAGES).float()}, 23, each=1000)
+    iwae_bounds(tiny.p, tiny.q, {"x": torch.from_numpy(IMAGES).float()}, 23, size=7)
     assert seen == [7, 7, 7, 2]
+
+
+def test_free_memory_that_changes_meanwhile_does_not_change_the_draws(
+    tiny: LatentVariableModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = []
+    for room in (
+        [1e5] * 9,  # the first three show what there is room for
+        [1e5, 1e5, 1e5, 1e3, 2e4, 1e3, 9e4, 1e3, 3e3],
+    ):
+        left = iter(room)
+        monkeypatch.setattr(memory, "free_memory", lambda device, left=left: next(left, 1e4))
+        figures.append(evaluate(tiny, dataset(IMAGES), 23))
+    assert figures[0] == figures[1]
+
+
+def test_values_that_p_does_not_draw_are_no_data(tiny: LatentVariableModel) -> None:
+    q = Joint({"z | y": normal(linear(2, 2))})
+    with pytest.raises(GraphError, match="p draws none of the given y"):
+        iwae_bounds(Joint({"z": standard_normal(1)}), q, {"y": torch.ones(3, 2)}, 5)
 
 
 @torch.no_grad()

@@ -35,15 +35,17 @@ def main(words: Sequence[str]) -> int:
 
     import torch
 
-    from ancestral.training.pictures import pairs
+    from ancestral.training.pictures import pairs, reconstructed
 
     x, y = rows(run, arguments.split, arguments.number)
-    again = model.reconstruct(x, sample=arguments.draws, y=y)
+    again, drawn = (model.reconstruct(x, sample=True, y=y), False) if arguments.draws else reconstructed(model, x, y)
     write(pairs(x, again) if path.suffix.lower() == ".png" else again, path, data, 8)
     difference = torch.mean((x - again) ** 2).item()
     print(
         f"{len(x)} reconstructions of {run.data.name} ({arguments.split}), mean squared difference {difference:.4g}:  "
         f"{path}"
     )
+    if drawn:
+        print("of a draw of the latent variables: a mean is not known in closed form")
     print(f"next:  ancestral evaluate {run.path}" + (f" --model {arguments.model}" if arguments.model else ""))
     return 0

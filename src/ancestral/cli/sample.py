@@ -42,9 +42,15 @@ def main(words: Sequence[str]) -> int:
                 f"--given has no effect: a {type(model).__name__} has no variables to set. Leave it out."
             )
         by_hand = {"given": set_by_hand(model, arguments.given, arguments.number)}
-    mean = path.suffix.lower() == ".png" and not arguments.draws
-    x = model.sample(arguments.number, mean=mean, **by_hand)
+    from ancestral.training.pictures import sampled
+
+    if path.suffix.lower() == ".png" and not arguments.draws:
+        x, drawn = sampled(model, arguments.number, **by_hand)
+    else:
+        x, drawn = model.sample(arguments.number, **by_hand), False
     write(x, path, data)
     print(f"{arguments.number} samples:  {path}")
+    if drawn:
+        print("draws of x itself: its mean is not known in closed form")
     print(f"next:  ancestral interpolate {run.path}" + (f" --model {arguments.model}" if arguments.model else ""))
     return 0

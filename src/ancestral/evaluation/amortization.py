@@ -25,6 +25,7 @@ from ancestral.models.free_posterior import FreePosterior, freed
 from ancestral.objectives import elbo
 from ancestral.objectives.hmc import check_counts
 from ancestral.objectives.iwae import bounds
+from ancestral.objectives.memory import at_once, bytes_made
 
 ROWS = 100
 """Datapoints per pass."""
@@ -92,12 +93,13 @@ def inference_gaps(
         optimizer.step()
         if progress:
             progress(step + 1)
-    seed = int(torch.randint(2**31, ()))
+    seed, device = int(torch.randint(2**31, ())), next(iter(given.values())).device
     with torch.random.fork_rng():
+        size = at_once(particles, bytes_made(lambda: bounds(p, q, given, 1)), device)
         torch.manual_seed(seed)
-        amortized = bounds(p, q, given, particles)
+        amortized = bounds(p, q, given, particles, size)
         torch.manual_seed(seed)  # the same noise
-        optimized = bounds(p, best, given, particles)
+        optimized = bounds(p, best, given, particles, size)
     log_prob = torch.logaddexp(amortized.log_prob, optimized.log_prob) - math.log(2)
     return Gaps(log_prob - optimized.elbo, optimized.elbo - amortized.elbo, best)
 

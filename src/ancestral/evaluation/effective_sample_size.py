@@ -12,7 +12,7 @@ from ancestral.evaluation.figures import Figure
 from ancestral.models import LatentVariableModel
 from ancestral.models.contract import evaluating
 from ancestral.objectives.hmc import check_counts
-from ancestral.objectives.reweighted_wake_sleep import reweighted_wake_sleep_terms
+from ancestral.objectives.iwae import log_weights
 
 ROWS = 100
 """Datapoints, the first of the split."""
@@ -52,8 +52,12 @@ def effective_sample_size(
         for begin in range(0, rows, step):
             part = slice(begin, begin + step)
             given = model.given(x[part], None if y is None else y[part])
-            found.append(reweighted_wake_sleep_terms(model.p, model.q, given, particles).effective_sample_size)
-    values = torch.cat(found).double()
+            sums = torch.full((2, len(x[part])), -math.inf, dtype=torch.float64, device=device)
+            for done in range(0, particles, DRAWS):
+                (log_w, *_), _ = log_weights(model.p, model.q, given, min(DRAWS, particles - done))
+                sums = torch.logaddexp(sums, torch.stack([log_w.logsumexp(0), (2 * log_w).logsumexp(0)]))
+            found.append((2 * sums[0] - sums[1]).exp())
+    values = torch.cat(found)
     return Figure(
         "effective sample size", values.mean().item(), f"of {particles}", "estimate",
         f"weights of {particles} particles from q", values.std().item() / math.sqrt(rows) if rows > 1 else None, rows,

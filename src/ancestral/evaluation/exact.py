@@ -13,6 +13,7 @@ from ancestral.core import AncestralSampling, Trace
 from ancestral.distributions.support import base_of, check_support, enumerate_support, is_density
 from ancestral.errors import AncestralError, EstimatorError, GraphError
 from ancestral.objectives.expectation import batch_of
+from ancestral.objectives.log_joint import evaluated
 
 MOST = 1 << 20
 """Joint values of the latent variables."""
@@ -31,10 +32,17 @@ def exact_log_prob(p: Callable[[Trace], Any], given: Mapping[str, Tensor], most:
         given: the observed values by name, each with the batch first.
         most: joint values of the latent variables that are summed over.
 
+    Dropout and batch normalization are as after training.
+
     Raises:
         AncestralError: a latent variable has not finitely many values, or there are more than ``most``.
         GraphError: none of the given values is one that p draws.
     """
+    with evaluated(p):
+        return _summed(p, given, most)
+
+
+def _summed(p: Callable[[Trace], Any], given: Mapping[str, Tensor], most: int) -> Tensor:
     rows = batch_of(given)
     example = Trace((1, rows), given, AncestralSampling())
     p(example)

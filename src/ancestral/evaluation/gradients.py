@@ -25,6 +25,7 @@ from ancestral.networks import linear, mlp
 from ancestral.objectives import elbo, expectation, iwae
 from ancestral.objectives.elbo import closed_form
 from ancestral.objectives.expectation import batch_of
+from ancestral.objectives.memory import bytes_made, free_memory
 
 ENUMERATED = 4096
 """Joint values of the latent variables up to which the exact gradient is summed rather than drawn."""
@@ -322,6 +323,7 @@ def _measure(
     modules = [one for one in several if isinstance(one, nn.Module)]
     own = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     learns = any(module.state_dict() for module in modules)
+    _require_room(problem, estimators)
     optimizer = torch.optim.Adam(own, FITTING_RATE) if own else None
     for i in range(fit if learns else 0):
         progress(f"fitting {name}", i, fit)
@@ -362,6 +364,23 @@ def _measure(
         seconds=sorted(seconds)[len(seconds) // 10],
         along=torch.stack(along).tolist(),
     )
+
+
+def _require_room(problem: Problem, estimators: Estimators) -> None:
+    """Raise where the particles do not fit into the memory.
+
+    Raises:
+        AncestralError: it says how much they would take.
+    """
+    few = min(2, problem.particles)
+    with torch.random.fork_rng():
+        each = bytes_made(lambda: _gradient(problem, copy.deepcopy(estimators), few)) / few
+    wanted, room = each * problem.particles, free_memory(problem.parameters[0].device)
+    if wanted > room:
+        raise AncestralError(
+            f"particles is {problem.particles:,}, of which one gradient takes about {wanted / 1e9:.3g} GB, and "
+            f"{room / 1e9:.3g} are free. Take fewer."
+        )
 
 
 def _gradient(

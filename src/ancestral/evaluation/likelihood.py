@@ -33,7 +33,7 @@ from ancestral.objectives.elbo import random_parents, score
 from ancestral.objectives.hmc import check_counts
 from ancestral.objectives.iwae import Bounds, Weigh, bounds as importance_weighted, log_weights
 from ancestral.objectives.memory import at_once, bytes_made
-from ancestral.training.compilation import compiled_bound, compiling
+from ancestral.training.compilation import compiled_bound, compiling, require_compiler
 from ancestral.training.optimization import keep_freed_memory
 
 Likelihood = Literal["iwae", "exact", "ais", "hmc"]
@@ -67,6 +67,8 @@ class _Step:
     compute: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
     """From given values to these, ``[rows]`` each."""
     draws: int = 0
+    size: int = 0
+    """Of these at once, for one row after the other; 0 where the step decides it."""
 
 
 def evaluate(
@@ -159,6 +161,9 @@ def evaluate(
             "discretized_logistic."
         )
     keep_freed_memory()
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    if compile:
+        require_compiler(device.type, "evaluate without --compile")
     digest = data.digest(split)  # type: ignore[arg-type]
     found: dict[str, dict[str, Tensor]] = {}
     with torch.random.fork_rng(), evaluating(model), compiling() if compile else contextlib.nullcontext():
@@ -171,7 +176,9 @@ def evaluate(
         files = {
             name: Unfinished(
                 Path(f"{os.fspath(keep)}.{name}.unfinished") if keep else None,
-                hashlib.sha256(json.dumps([*identity, name, step.estimator, step.rows]).encode()).hexdigest(),
+                hashlib.sha256(
+                    json.dumps([*identity, name, step.estimator, step.rows, step.size]).encode()
+                ).hexdigest(),
             )
             for name, step in steps.items()
         }
@@ -257,7 +264,7 @@ def _step(
         return {"log_prob": exact_log_prob(model.p, given)}
 
     def iwae(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return vars(importance_weighted(model.p, model.q, given, particles, each, weigh))
+        return vars(importance_weighted(model.p, model.q, given, particles, size, weigh))
 
     def ais(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         annealed = annealed_importance_sampling(model.p, given, chains, temperatures, leapfrog, q=q)
@@ -268,21 +275,25 @@ def _step(
 
     hidden = bool(model.latents())
     if name == "exact" or (name == "iwae" and not hidden):
+        exact(row)  # raises what does not suit, before other steps
         words = "sum over all values of the latent variables" if hidden else "density without latent variables"
         return _Step("exact", words, ROWS, ("log_prob",), exact)
     if name == "ais":
+        annealed_importance_sampling(model.p, row, chains, 2, 1, q=q)
         words = f"annealed importance sampling, {temperatures:,} temperatures, {moving}"
         return _Step("lower bound", words, batch, sampled, ais, chains)
     if name == "hmc":
+        hmc(row)
         return _Step("estimate", f"density fitted to posterior draws, {moving}", batch, sampled, hmc, chains)
     words = f"importance-weighted, {particles} particles from q"
     # a row with many particles goes alone: q computes their distribution once in each pass
     each, device = bytes_made(lambda: importance_weighted(model.p, model.q, row, 1)), next(iter(row.values())).device
     rows = max(1, at_once(ROWS * particles, each, device) // particles)
+    size = at_once(particles, rows * each, device)
     weigh: Weigh = functools.partial(log_weights, model.p, model.q)
     if compile:
         weigh = compiled_bound(weigh, device.type)
-    return _Step("lower bound", words, rows, ("log_prob", "elbo", "log_likelihood", "kl"), iwae, particles)
+    return _Step("lower bound", words, rows, ("log_prob", "elbo", "log_likelihood", "kl"), iwae, particles, size)
 
 
 def _over_rows(

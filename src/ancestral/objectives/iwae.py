@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ancestral.core import AncestralSampling, Estimators, Trace
 from ancestral.distributions.support import check_support, in_support
+from ancestral.errors import GraphError
 from ancestral.objectives.batch_statistics import check_rows_apart
 from ancestral.objectives.elbo import score
 from ancestral.objectives.expectation import batch_of, expectation, particles_of
@@ -91,7 +92,7 @@ def bounds(
     q: Callable[[Trace], Any],
     given: Mapping[str, Tensor],
     particles: int,
-    each: int | None = None,
+    size: int | None = None,
     weigh: Weigh | None = None,
 ) -> Bounds:
     r"""The importance-weighted bound, the ELBO and its parts, without gradients.
@@ -103,8 +104,8 @@ def bounds(
 
     Args:
         p, q, given, particles: as in :func:`iwae`.
-        each: bytes that a particle of one datapoint makes (:func:`~ancestral.objectives.memory.bytes_made`). None: the
-            first particle goes alone, and shows it.
+        size: particles of one pass: the draws of a seed depend on it. None: the first goes alone, and shows how many
+            there is room for.
         weigh: computes what :func:`log_weights` does, with the same p and q. None: :func:`log_weights` itself.
 
     Raises:
@@ -115,17 +116,17 @@ def bounds(
     """
     rows, done = batch_of(given), 0
     device = next(iter(given.values())).device
-    size = 1 if each is None else at_once(particles, rows * each, device)
+    asked, size = size, size or 1
     log_sum = torch.full((rows,), -math.inf, dtype=torch.float64, device=device)
     sums = torch.zeros(3, rows, dtype=torch.float64, device=device)
     made, weigh = Made(), weigh or partial(log_weights, p, q)
     while done < particles_of(particles):
         count = min(size, particles - done)
-        with made if not done and each is None else contextlib.nullcontext():
+        with made if not done and asked is None else contextlib.nullcontext():
             parts, inside = weigh(given, count)
-        if not inside:
-            _explain(p, q, given, count)
-        if not done and each is None:
+        if not inside:  # only a program can't say so itself
+            parts, _ = log_weights(p, q, given, count)
+        if not done and asked is None:
             size = at_once(particles, made.bytes, device)
         log_sum = torch.logaddexp(log_sum, parts[0].logsumexp(0))
         sums += parts.sum(1)
@@ -140,22 +141,23 @@ def log_weights(
     """log w, log p(x | z) and log q(z | x) - log p(z) of so many particles, ``[3, count, batch]``, float64.
 
     Beside them, whether the given values lie in the support of their likelihoods.
+
+    Raises:
+        AncestralError: they don't; a compiled program does not raise it.
+        GraphError: p draws none of the given values.
     """
     trace = Trace((count, batch_of(given)), given, AncestralSampling())
     q(trace)
     scored = score(p, q, trace)
     drawn = trace.drawn
-    observed = [site for name, site in scored.sites.items() if name not in drawn]
-    inside = torch.stack([in_support(site.distribution, site.value) for site in observed]).all()
-    log_likelihood = scored.log_prob([site.name for site in observed]).double()
+    observed = [name for name in scored.sites if name not in drawn]
+    if not observed:
+        raise GraphError(f"p draws none of the given {', '.join(given)}: there is no likelihood of them.")
+    sites = [scored.sites[name] for name in observed]
+    if not torch.compiler.is_compiling():
+        for site in sites:
+            check_support(site.name, site.distribution, site.value)
+    inside = torch.stack([in_support(site.distribution, site.value) for site in sites]).all()
+    log_likelihood = scored.log_prob(observed).double()
     kl = (trace.log_prob(drawn) - scored.log_prob(drawn)).double()
     return torch.stack([part.expand(trace.shape) for part in (log_likelihood - kl, log_likelihood, kl)]), inside
-
-
-def _explain(p: Callable[[Trace], Any], q: Callable[[Trace], Any], given: Mapping[str, Tensor], count: int) -> None:
-    """Raise for the given value that lies outside the support of its likelihood."""
-    trace = Trace((count, batch_of(given)), given, AncestralSampling())
-    q(trace)
-    for name, site in score(p, q, trace).sites.items():
-        if name not in trace.drawn:
-            check_support(name, site.distribution, site.value)

@@ -94,7 +94,8 @@ class LogJoint:
         """Where the latent variables have given values, ``[chains, batch, *event]`` each: ``[chains, batch, d]``."""
         chains = next(iter(values.values())).shape[0]
         trace = Trace((chains, self.rows), {**self.given, **{name: values[name] for name in self.places}})
-        self.p(trace)
+        with evaluated(self.p):
+            self.p(trace)
         return self._position(trace)
 
     @torch.no_grad()
@@ -106,7 +107,8 @@ class LogJoint:
     def draw_from(self, q: Callable[[Trace], Any], chains: int) -> Tensor:
         """Draws from q(z | x), ``[chains, batch, d]``."""
         trace = Trace((chains, self.rows), self.given, AncestralSampling())
-        q(trace)
+        with evaluated(q):
+            q(trace)
         for name in self.places:
             if name not in trace.sites:
                 raise GraphError(f"q does not draw {name!r}, a latent variable of p.")
@@ -115,7 +117,8 @@ class LogJoint:
     @torch.no_grad()
     def _drawn(self, chains: int) -> Trace:
         trace = Trace((chains, self.rows), self.given, AncestralSampling())
-        self.p(trace)
+        with evaluated(self.p):
+            self.p(trace)
         return trace
 
     def _position(self, trace: Trace) -> Tensor:
@@ -181,17 +184,23 @@ def _to_reals(site: Site) -> Tensor:
 def evaluated(model: Callable[[Trace], Any]) -> Iterator[None]:
     """As the trajectories of a sampler need a model: no gradient of its parameters, and none of torch's checks.
 
-    A trajectory may leave the numbers, which torch would stop at; it is turned down after.
+    It is one density all along: dropout and batch normalization are as after training, whatever the model is doing. A
+    trajectory may leave the numbers, which torch would stop at; it is turned down after.
     """
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+    training = [module for module in model.modules() if module.training] if isinstance(model, nn.Module) else []
     learned = [parameter for parameter in parameters if parameter.requires_grad and parameter.is_leaf]
     checks = Distribution._validate_args
     Distribution.set_default_validate_args(False)
     try:
         for parameter in learned:
             parameter.requires_grad_(False)
+        for module in training:
+            module.training = False
         yield
     finally:
         for parameter in learned:
             parameter.requires_grad_()
+        for module in training:
+            module.training = True
         Distribution.set_default_validate_args(checks)

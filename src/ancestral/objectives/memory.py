@@ -21,7 +21,8 @@ caches, until the allocator gives each back: see :func:`ancestral.training.optim
 def free_memory(device: torch.device) -> float:
     """Bytes that can be taken on a device without anything being moved out; without bound where nobody says."""
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for what comes
+        return float(torch.cuda.mem_get_info(device)[0] + kept)
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return 1024 * float(next(line.split()[1] for line in lines if line.startswith("MemAvailable:")))

@@ -31,7 +31,7 @@ from ancestral.report.pictures import MANIFOLD_BYTES, SPRITE_BYTES, is_image, mo
 from ancestral.report.story import BARS, Story, digests_of, read_figures, shortened
 from ancestral.report.words import Text, counted, joined, say
 from ancestral.runs import Run
-from ancestral.training.pictures import reconstructed
+from ancestral.training.pictures import reconstructed, sampled
 
 PARTICLES, ROWS = 100, 1000
 """Of the evaluation that is made where the run has none."""
@@ -392,17 +392,10 @@ def layers(run: Run) -> list[dict[str, Any]] | Text:
     for i in range(1, len(names)):
         stay = {name: drawn[name] for name in (*kept, *names[:i])}
         given = {name: value.repeat_interleave(LAYER_COLUMNS, 0) for name, value in stay.items()}
-        x = _means_or_draws(model, LAYER_ROWS * LAYER_COLUMNS, given)
+        x, _ = sampled(model, LAYER_ROWS * LAYER_COLUMNS, given=given)
         about = say("layers_help", above=", ".join(names[:i]), below=", ".join(names[i:]))
         pictures.append({"about": about, "picture": picture(mosaic(x, LAYER_COLUMNS, side=48), LAYERS_BYTES)})
     return pictures
-
-
-def _means_or_draws(model: LatentVariableModel, n: int, given: Mapping[str, Tensor]) -> Tensor:
-    """Means of p(x | z); draws where they are not known in closed form."""
-    with contextlib.suppress(AncestralError):
-        return model.sample(n, mean=True, given=given)
-    return model.sample(n, given=given)
 
 
 def neighbors(run: Run) -> dict[str, Any] | Text:

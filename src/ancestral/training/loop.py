@@ -52,7 +52,7 @@ from ancestral.training.checkpoint import (
 from ancestral.training.compilation import Gradients, compiled, compiling
 from ancestral.training.folder import RunFolder
 from ancestral.training.optimization import WeightAverage, keep_freed_memory, learning_rate, make_optimizer
-from ancestral.training.pictures import grid, pairs, reconstructed, save_picture
+from ancestral.training.pictures import grid, pairs, reconstructed, sampled, save_picture
 from ancestral.training.progress import Reporter, Silent
 from ancestral.training.trackers import Tracker
 
@@ -573,7 +573,7 @@ class Training:
         pictures = {}
         try:
             with self._evaluating():
-                pictures[f"samples-{name}"] = grid(self.model.sample(64, mean=True))
+                pictures[f"samples-{name}"] = grid(sampled(self.model, 64)[0])
                 if isinstance(self.model, CanReconstruct) and part > 0:
                     split: SplitName = "validation" if len(self.dataset.validation) else "train"
                     count = min(32, len(getattr(self.dataset, split)))

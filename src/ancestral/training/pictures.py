@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ancestral.errors import AncestralError
-from ancestral.models.contract import CanReconstruct
+from ancestral.models.contract import CanReconstruct, CanSample
 from ancestral.training.folder import write_atomically
 
 MARGIN = 2
@@ -47,6 +48,14 @@ def grid(images: Tensor, columns: int | None = None, zoom: int | None = None) ->
         left = MARGIN + (i % columns) * (width * zoom + MARGIN)
         canvas[top : top + height * zoom, left : left + width * zoom] = image.repeat(zoom, 0).repeat(zoom, 1)
     return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
+
+
+def sampled(model: CanSample, count: int, **given: Any) -> tuple[Tensor, bool]:
+    """Means of p(x | z), or draws of it where it has no mean in closed form; and whether they are draws."""
+    try:
+        return model.sample(count, mean=True, **given), False
+    except AncestralError:
+        return model.sample(count, **given), True
 
 
 def reconstructed(model: CanReconstruct, x: Tensor, y: Tensor | None) -> tuple[Tensor, bool]:
