@@ -13,6 +13,7 @@ from ancestral import (
     Joint,
     LatentVariableModel,
     Reparameterized,
+    bernoulli,
     bernoulli_bias,
     categorical,
     linear,
@@ -101,6 +102,25 @@ def test_a_map_is_of_one_variable_with_a_standard_normal_prior() -> None:
         )
         with pytest.raises(AncestralError, match="that of z is another: interpolate"):
             latent_grid(other, 5)
+
+
+def test_the_lower_layers_of_a_map_are_at_their_means() -> None:
+    torch.manual_seed(0)
+    p = Joint({
+        "z2": standard_normal(2), "features | z2": mlp(2, 7), "h | features": bernoulli(linear(7, 3)),
+        "z1 | features": normal(linear(7, 6)), "x | z1, h": normal(mlp(6, 10)),
+    })  # fmt: skip
+    for parameter in p.parameters():
+        nn.init.normal_(parameter)
+    q = Joint({"z1 | x": normal(linear(5, 6)), "z2 | z1": normal(linear(3, 4)), "h | x": bernoulli(linear(5, 3))})
+    model = LatentVariableModel(p, q, estimators={"h": Enumerate(), "z1": Reparameterized(), "z2": Reparameterized()})
+    points = latent_grid(model, 5)
+    features = p.networks["features"](torch.zeros(2))  # the middle one
+    h = (p.conditionals["h"](features).mean > 0.5).float()
+    torch.testing.assert_close(points[12], p.conditionals["x"](p.conditionals["z1"](features).mean, h).mean)
+    values = {"z1": torch.zeros(25, 3), "h": torch.zeros(25, 3)}
+    with pytest.raises(AncestralError, match=r"a map of z2 would show the same everywhere, .* given, z1, h: leave"):
+        latent_grid(model, 5, values)
 
 
 def test_a_map_of_a_model_of_labels_is_of_one_label() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -60,24 +60,29 @@ def latent_grid(model: LatentVariableModel, size: int, given: Mapping[str, Tenso
     The points are the prior's quantiles (k + 1/2) / size along each axis, so each stands for the same probability. Rows
     run along the second dimension from high to low.
 
+    Latent variables that depend on the one of the map, the lower layers of a hierarchy, take their means there.
+
     Args:
-        model: with one latent variable besides those that are given.
+        model: with one latent variable besides those that are given or depend on it.
         size: points along each axis.
         given: values that stay, ``[size · size, …]`` each: of other latent variables, or of labels.
 
     Raises:
-        AncestralError: the latent space has not two dimensions or another prior, or labels are not given.
+        AncestralError: the latent space has not two dimensions or another prior, labels are not given, or the data
+            don't depend on it where the others are.
 
     Source: Kingma and Welling (2014), figure 4.
     """
     if size < 1:
         raise AncestralError(f"size is {size}, but a map has at least 1 point along each axis.")
     given = dict(given or {})
-    priors = {name: prior for name, prior in model.priors().items() if name not in given}
+    free = {name: prior for name, prior in model.priors().items() if name not in given}
+    below = _below(model.p, set(free), given) if isinstance(model.p, Joint) else set()
+    priors = {name: prior for name, prior in free.items() if name not in below}
     if len(priors) != 1:
         raise AncestralError(
             f"a map is of one latent variable, but the model has {len(priors)} ({', '.join(priors) or 'all are given'})"
-            + (": give the others." if priors else ".")
+            + (": give the others, --given y=3 for example." if priors else ".")
         )
     ((name, prior),) = priors.items()
     if not is_standard_normal(prior):
@@ -90,12 +95,27 @@ def latent_grid(model: LatentVariableModel, size: int, given: Mapping[str, Tenso
             f"a map needs a latent variable of 2 dimensions, but {name} has shape {tuple(prior.event_shape)}: train "
             "with --latent 2."
         )
+    if isinstance(model.p, Joint) and model.observed not in below:
+        raise AncestralError(
+            f"a map of {name} would show the same everywhere, since {model.observed} depends on nothing but what is "
+            f"given, {', '.join(given)}: leave that out."
+        )
     if model.takes_labels and "y" not in given and isinstance(model.p, Joint) and "y" in model.p.given:
         raise AncestralError(f"{model.p} is conditioned on labels: give the one that the map is of, y=3 for example.")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     axis = torch.special.ndtri((torch.arange(size, device=device) + 0.5) / size)
     second, first = torch.meshgrid(axis.flip(0), axis, indexing="ij")
-    return model.decode({name: torch.stack([first.flatten(), second.flatten()], 1)}, given=given)
+    points = torch.stack([first.flatten(), second.flatten()], 1)
+    return model.decode({name: points}, given=given, means=free.keys() & below)
+
+
+def _below(p: Joint, latents: Collection[str], given: Mapping[str, Tensor]) -> set[str]:
+    """What depends on one of the latent variables, directly or by what depends on it, and is not given."""
+    found: set[str] = set()
+    for variable, parents in p.parents.items():
+        if variable not in given and not found.union(latents).isdisjoint(parents):
+            found.add(variable)
+    return found
 
 
 def is_standard_normal(prior: Distribution) -> bool:

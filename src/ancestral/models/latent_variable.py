@@ -381,8 +381,18 @@ class LatentVariableModel(nn.Module):
         return trace
 
     @torch.no_grad()
-    def decode(self, z: Latents, *, sample: bool = False, given: Mapping[str, Tensor] | None = None) -> Tensor:
+    def decode(
+        self,
+        z: Latents,
+        *,
+        sample: bool = False,
+        given: Mapping[str, Tensor] | None = None,
+        means: Collection[str] = (),
+    ) -> Tensor:
         """The mean of p(x | z), or a draw. ``z`` is a tensor ``[batch, …]``, or a dict by name.
+
+        Latent variables that it does not name are drawn from p; those of ``means`` take their mean there, or their
+        most probable value where they are discrete.
 
         Raises:
             GraphError: ``z`` or ``given`` names a variable that p does not know.
@@ -396,8 +406,8 @@ class LatentVariableModel(nn.Module):
                 )
             z = {names[0]: z}
         n = next(iter(z.values())).shape[0]
-        estimators = None if sample else {self.observed: _Mean()}
-        return self.data(run(self.p, {**(given or {}), **z}, (n,), estimators).values)
+        estimators = {name: _Mean(possible=True) for name in means} | ({} if sample else {self.observed: _Mean()})
+        return self.data(run(self.p, {**(given or {}), **z}, (n,), estimators or None).values)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, *, sample: bool = False, y: Tensor | None = None) -> Tensor:
