@@ -195,3 +195,13 @@ def test_tables_have_no_halves(command: Any) -> None:
     ended = command("train", "sbn", "bits.npy", "--task", "structured-prediction", "--out", "new")
     assert ended.status == 1
     assert "lower half of an image, but these data have shape (7,). Use --task generation." in ended.err
+
+
+def test_layers_without_a_mean_are_shown_by_draws(command: Any, tmp_path: Path) -> None:
+    words = ("--layers", 5, 3, "--layer", "darn", "--epochs", 1, "--batch-size", 719, "--out", "run")
+    ended = command("train", "helmholtz", "digits", *words)
+    assert (ended.status, "picture is missing" in ended.out + ended.err) == (0, False)
+    assert Path("run/samples/samples-100-percent.png").exists()
+    for verb, said in (("sample", "draws of x itself"), ("reconstruct", "of a draw of the latent variables")):
+        assert said in command(verb, "run").out
+        assert said not in command(verb, "run", "--draws").out

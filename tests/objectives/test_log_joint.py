@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Beta, Dirichlet, Distribution, Gamma, Independent, Normal, Uniform
 
-from ancestral import Joint, Trace, bernoulli, bernoulli_bias, linear
+from ancestral import Joint, Trace, bernoulli, bernoulli_bias, linear, standard_normal
 from ancestral.errors import AncestralError, GraphError
 from ancestral.objectives.log_joint import LogJoint
 
@@ -130,3 +130,15 @@ def test_a_q_that_lacks_a_latent_variable_is_an_error(linear_gaussian: Any) -> N
     q = Joint({"w | x": m.posterior})
     with pytest.raises(GraphError, match="does not draw 'z'"):
         LogJoint(m.p, {"x": m.x}).draw_from(q, 2)
+
+
+def test_it_is_one_density_of_a_model_that_is_being_trained() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(linear(2, 7), nn.Dropout(), linear(7, 5))
+    p = Joint({"z": standard_normal(2), "x | z": bernoulli(network)})
+    density = LogJoint(p, {"x": torch.ones(3, 5)})
+    u = density.draw(11)
+    expected = LogJoint(p.eval(), {"x": torch.ones(3, 5)})(u)
+    p.train()
+    torch.testing.assert_close(density(u), expected, atol=0, rtol=0)
+    assert network[1].training
