@@ -15,10 +15,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import statistics
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from queue import Queue
 from typing import Any
 
 import numpy as np
@@ -72,33 +70,6 @@ def decoder(tuned: bool) -> Any:
 # ---- the importance-weighted bound
 
 
-def in_turns(work: Callable[[Callable[[int], None]], object]) -> Iterator[int]:
-    """Work that tells a function how much it has done, as a generator of what it tells: it waits in between."""
-    turn: Queue[int | BaseException] = Queue()
-    go: Queue[None] = Queue()
-
-    def tell(done: int) -> None:
-        turn.put(done)
-        go.get()
-
-    def run() -> None:
-        try:
-            work(tell)
-            turn.put(StopIteration())
-        except BaseException as error:
-            turn.put(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    while True:
-        done = turn.get(timeout=120)
-        if isinstance(done, StopIteration):
-            return
-        if isinstance(done, BaseException):
-            raise done
-        yield done
-        go.put(None)
-
-
 def ours(arguments: argparse.Namespace, particles: int = PARTICLES, compiled: bool = False) -> Iterator[int]:
     """``evaluate``, a row after the other; the first of them shows it what a pass may hold, or compiles it."""
     import torch
@@ -120,7 +91,7 @@ def ours(arguments: argparse.Namespace, particles: int = PARTICLES, compiled: bo
 
         evaluate(built, data, particles, progress=progress, compile=compiled)
 
-    return in_turns(rows)
+    return measure.in_turns(rows)
 
 
 def by_hand(arguments: argparse.Namespace, tuned: bool = False) -> Iterator[int]:
@@ -279,7 +250,7 @@ def ais(arguments: argparse.Namespace, chains: int = CHAINS, free: float = 0.0) 
     def anneal(tell: Callable[[int], None]) -> None:
         annealed_importance_sampling(Paced(model().p, tell), {"x": x}, chains, 100 * TEMPERATURES, LEAPFROG)
 
-    return in_turns(anneal)
+    return measure.in_turns(anneal)
 
 
 def ais_by_hand(arguments: argparse.Namespace, tuned: bool = False) -> Iterator[int]:

@@ -6,13 +6,13 @@ import argparse
 import atexit
 import shutil
 import tempfile
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import numpy as np
+
+from benchmarks import measure
 
 PIXELS = 784
 
@@ -35,44 +35,33 @@ def ours(
     """
     import ancestral
 
-    turn: Queue[int | BaseException] = Queue()
-    go: Queue[None] = Queue()
-
     class Reporter:
-        """Hands over how many updates were made, and waits to be told to go on."""
+        """Tells how many updates were made."""
 
-        done = 0
+        def __init__(self, tell: Callable[[int], None]) -> None:
+            self.tell, self.done = tell, 0
 
         def begin(self, total: int, done: int) -> None: ...
         def say(self, message: str) -> None: ...
         def end(self) -> None: ...
 
         def update(self, done: int, epoch: float, scalars: dict[str, float]) -> None:
-            turn.put(done - self.done)
+            self.tell(done - self.done)
             self.done = done
-            go.get()
 
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
-    def train() -> None:
-        try:
-            ancestral.train(
-                model, "mnist", out=folder / "run", reporter=Reporter(), epochs=100, validation=0.0,
-                threads=arguments.threads, batch_size=batch_size, **settings,
-            )  # fmt: skip
-        except BaseException as error:
-            turn.put(error)
+    def train(tell: Callable[[int], None]) -> None:
+        ancestral.train(
+            model, "mnist", out=folder / "run", reporter=Reporter(tell), epochs=100, validation=0.0,
+            threads=arguments.threads, batch_size=batch_size, **settings,
+        )  # fmt: skip
 
-    threading.Thread(target=train, daemon=True).start()
-    while True:
-        done = turn.get(timeout=120)
-        if isinstance(done, BaseException):
-            raise done
+    for done in measure.in_turns(train):
         before -= done
         if before < 0:
             yield done * batch_size
-        go.put(None)
 
 
 def products(arguments: argparse.Namespace, layers: list[tuple[int, int, int, str]], items: int) -> Iterator[int]:

@@ -16,10 +16,12 @@ import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Queue
 
 Candidate = Callable[[argparse.Namespace], Iterator[int]]
 
@@ -49,6 +51,34 @@ class Measured:
         self.cpu.append(answer["items"] / answer["cpu"])
         self.memory = answer["memory"]
         return True
+
+
+def in_turns(work: Callable[[Callable[[int], None]], object]) -> Iterator[int]:
+    """A candidate from work that calls a function with how much it has done: it waits there between two turns.
+
+    The work has a thread of its own, and is not to end.
+    """
+    turn: Queue[int | BaseException] = Queue()
+    go: Queue[None] = Queue()
+
+    def tell(done: int) -> None:
+        turn.put(done)
+        go.get()
+
+    def run() -> None:
+        try:
+            work(tell)
+            turn.put(RuntimeError("the work has ended: give it more"))
+        except BaseException as error:
+            turn.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    while True:
+        done = turn.get(timeout=120)
+        if isinstance(done, BaseException):
+            raise done
+        yield done
+        go.put(None)
 
 
 def work(candidate: Candidate, arguments: argparse.Namespace) -> None:

@@ -447,6 +447,21 @@ def test_samples_of_a_likelihood_without_a_known_mean_are_pictures_of_its_draws(
     assert (tmp_path / "run" / "samples" / "reconstructions-100-percent.png").exists()
 
 
+class Prompted(LatentVariableModel):
+    """A model that draws nothing by itself."""
+
+    def sample(self, n: int, **given: Any) -> Tensor:
+        raise AncestralError("there is no prompt: give one.")
+
+
+def test_a_model_that_can_not_be_drawn_from_is_trained_without_pictures(tmp_path: Path) -> None:
+    p = Joint({"z": standard_normal(2), "x | z": bernoulli(mlp(2, 5, (1, 8, 8)), 3)})
+    model, said = Prompted(p, Joint({"z | x": normal(mlp((1, 8, 8), 5, 4))})), Listener()
+    ancestral.train(model, "digits", out=tmp_path / "run", epochs=1, train_limit=101, reporter=said)
+    assert any("a picture is missing: there is no prompt: give one." in message for message in said.messages)
+    assert not list((tmp_path / "run" / "samples").glob("*.png"))
+
+
 class LogNormalPrior(nn.Module):
     def forward(self) -> Any:
         return TransformedDistribution(Independent(Normal(torch.zeros(2), 1.0), 1), [ExpTransform()])

@@ -33,7 +33,7 @@ from ancestral.objectives.elbo import random_parents, score
 from ancestral.objectives.hmc import check_counts
 from ancestral.objectives.iwae import Bounds, Weigh, bounds as importance_weighted, log_weights
 from ancestral.objectives.memory import at_once, bytes_made
-from ancestral.training.compilation import compiled_bound, compiling, require_compiler
+from ancestral.training.compilation import compiled_bound, compiling
 from ancestral.training.optimization import keep_freed_memory
 
 Likelihood = Literal["iwae", "exact", "ais", "hmc"]
@@ -161,12 +161,9 @@ def evaluate(
             "discretized_logistic."
         )
     keep_freed_memory()
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    if compile:
-        require_compiler(device.type, "evaluate without --compile")
     digest = data.digest(split)  # type: ignore[arg-type]
     found: dict[str, dict[str, Tensor]] = {}
-    with torch.random.fork_rng(), evaluating(model), compiling() if compile else contextlib.nullcontext():
+    with torch.random.fork_rng(), evaluating(model):
         row = next(_given(model, data, split, 1))
         names = _names(model, row)
         steps = {
@@ -183,7 +180,8 @@ def evaluate(
             for name, step in steps.items()
         }
         for name, step in steps.items():
-            found[name] = _over_rows(step, model, data, split, total, seed, files[name], progress)
+            with compiling() if compile and name == "iwae" else contextlib.nullcontext():
+                found[name] = _over_rows(step, model, data, split, total, seed, files[name], progress)
         gap = None
         if "ais" in steps:
             torch.manual_seed(seed_from(seed, total))

@@ -116,17 +116,17 @@ def bounds(
     """
     rows, done = batch_of(given), 0
     device = next(iter(given.values())).device
-    asked, size = size, size or 1
+    known, size = size is not None, size or 1
     log_sum = torch.full((rows,), -math.inf, dtype=torch.float64, device=device)
     sums = torch.zeros(3, rows, dtype=torch.float64, device=device)
     made, weigh = Made(), weigh or partial(log_weights, p, q)
     while done < particles_of(particles):
         count = min(size, particles - done)
-        with made if not done and asked is None else contextlib.nullcontext():
+        with made if not done and not known else contextlib.nullcontext():
             parts, inside = weigh(given, count)
         if not inside:  # only a program can't say so itself
             parts, _ = log_weights(p, q, given, count)
-        if not done and asked is None:
+        if not done and not known:
             size = at_once(particles, made.bytes, device)
         log_sum = torch.logaddexp(log_sum, parts[0].logsumexp(0))
         sums += parts.sum(1)
@@ -154,10 +154,10 @@ def log_weights(
     if not observed:
         raise GraphError(f"p draws none of the given {', '.join(given)}: there is no likelihood of them.")
     sites = [scored.sites[name] for name in observed]
-    if not torch.compiler.is_compiling():
+    inside = torch.stack([in_support(site.distribution, site.value) for site in sites]).all()
+    if not torch.compiler.is_compiling() and not inside:
         for site in sites:
             check_support(site.name, site.distribution, site.value)
-    inside = torch.stack([in_support(site.distribution, site.value) for site in sites]).all()
     log_likelihood = scored.log_prob(observed).double()
     kl = (trace.log_prob(drawn) - scored.log_prob(drawn)).double()
     return torch.stack([part.expand(trace.shape) for part in (log_likelihood - kl, log_likelihood, kl)]), inside

@@ -214,13 +214,14 @@ def columns(run: Run) -> dict[str, Any] | Text:
         return held.data.to_original(x).reshape(len(x), -1).astype(np.float64)
 
     x = original(held.x)
-    sampled = original(model.sample(len(held.x))) if isinstance(model, CanSample) else None
-    error = None
+    samples = original(model.sample(len(held.x))) if isinstance(model, CanSample) else None
+    error, drawn = None, False
     if isinstance(model, CanReconstruct):
-        again = torch.cat([
-            reconstructed(model, held.x[i : i + 100], None if held.y is None else held.y[i : i + 100])[0]
-            for i in range(0, len(held.x), 100)
-        ])  # fmt: skip
+        parts = []
+        for i in range(0, len(held.x), 100):
+            part, drawn = reconstructed(model, held.x[i : i + 100], None if held.y is None else held.y[i : i + 100])
+            parts.append(part)
+        again = torch.cat(parts)
         error = np.sqrt(((original(again) - x) ** 2).mean(0))
     rows = []
     for i in range(min(x.shape[1], BARS)):
@@ -228,16 +229,18 @@ def columns(run: Run) -> dict[str, Any] | Text:
         rows.append({
             "name": shortened(names[i], 60) if i < len(names) else str(i + 1),
             "data": f"{x[:, i].mean():.4g} ± {spread:.3g}",
-            "samples": f"{sampled[:, i].mean():.4g} ± {sampled[:, i].std():.3g}" if sampled is not None else None,
+            "samples": f"{samples[:, i].mean():.4g} ± {samples[:, i].std():.3g}" if samples is not None else None,
             "error": f"{error[i]:.3g}" if error is not None else None,
             "share": f"{error[i] / spread:.2f}" if error is not None and spread > 0 else None,
         })  # fmt: skip
     about = say(
         "columns_help" if error is not None else "columns_help_samples", rows=held.count, split=held.split_words
     )
+    if drawn:
+        about = joined(about, say("columns_drawn"))
     if x.shape[1] > BARS:
         about = joined(about, say("columns_more", shown=BARS, all=f"{x.shape[1]:,}"))
-    return {"about": about, "rows": rows, "errors": error is not None, "sampled": sampled is not None}
+    return {"about": about, "rows": rows, "errors": error is not None, "sampled": samples is not None}
 
 
 def latent(run: Run) -> dict[str, Any] | Text:

@@ -176,6 +176,7 @@ ENGLISH = {
     "minus reconstruction; beside it, as a part of the column's standard deviation: 1 is no better than always saying "
     "the mean.",
     "columns_help_samples": "Of {rows} of the {split} data, in their own units, beside as many samples of the model.",
+    "columns_drawn": "It is of a draw of q(z | x), whose mean is not known in closed form.",
     "columns_more": "The first {shown} of {all} columns.",
     "column": "column",
     "data_mean": "data: mean ± s.d.",
@@ -533,6 +534,7 @@ JAPANESE = {
     "columns_help": "{split}データ {rows}について、元の単位で示します。誤差は元の値と再構成の差の二乗平均平方根です。"
     "その右は列の標準偏差に対する比で、1 なら常に平均を答えるのと同じです。",
     "columns_help_samples": "{split}データ {rows}と、同じ数の標本を、元の単位で示します。",
+    "columns_drawn": "再構成は q(z | x) から引いた値によります（平均は閉じた式になりません）。",
     "columns_more": "{all} 列のうち最初の {shown} 列です。",
     "column": "列",
     "data_mean": "データ：平均 ± 標準偏差",

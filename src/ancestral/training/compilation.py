@@ -30,8 +30,6 @@ FIXED = {
 }  # fmt: skip
 """What a program takes for granted: functions, classes, and which parameters are the same. To look whether they have
 changed would cost a small step some of its time. At the values of attributes it looks."""
-
-
 SETTINGS: dict[str, Any] = {
     "fullgraph": True,
     "dynamic": False,
@@ -42,6 +40,7 @@ SETTINGS: dict[str, Any] = {
         "size_asserts": False,
     },
 }
+"""Of every program: all of it is one, for one size, and draws what it would draw if it were not compiled."""
 
 
 def cpp_compiler() -> str | None:
@@ -84,20 +83,15 @@ def compiled(player: Player, device: str) -> Gradients:
     def gradients(batch: Batch, half: bool) -> Scalars:
         # A tensor, since a number would be a constant of the program.
         epoch = torch.tensor(batch.epoch, dtype=torch.float64)
-        try:
-            scalars: Scalars
-            scalars, found = run(batch.x, batch.y, epoch, batch.rows, half)
-        except torch._dynamo.exc.FailOnRecompileLimitHit:
-            raise AncestralError(
-                f"the loss of the {player.name} can't be compiled: it reads a number that changes from step to step, "
-                "and each would need a program of its own. Keep it in a tensor, or train without --compile."
-            ) from None
-        except Exception as error:
-            if not _of_the_compiler(error):
-                raise
-            raise AncestralError(
-                f"the loss of the {player.name} can't be compiled: {_why(error)} Train without --compile."
-            ) from error
+        with _explained(f"the loss of the {player.name}", "Train without --compile."):
+            try:
+                scalars: Scalars
+                scalars, found = run(batch.x, batch.y, epoch, batch.rows, half)
+            except torch._dynamo.exc.FailOnRecompileLimitHit:
+                raise AncestralError(
+                    f"the loss of the {player.name} can't be compiled: it reads a number that changes from step to "
+                    "step, and each would need a program of its own. Keep it in a tensor, or train without --compile."
+                ) from None
         places = set()
         for parameter, gradient in zip(parameters, found, strict=True):
             if gradient is not None:  # one tensor may be that of two parameters, and clipping changes it in place
@@ -119,21 +113,16 @@ def compiled_bound(weigh: Weigh, device: str) -> Weigh:
     """
     require_compiler(device, "evaluate without --compile")
     run = torch.compile(weigh, **SETTINGS)
-    sizes: list[tuple[int, int]] = []
+    first: tuple[int, int] | None = None
 
     def weights(given: Mapping[str, Tensor], count: int) -> tuple[Tensor, Tensor]:
+        nonlocal first
         size = (batch_of(given), count)
-        if size not in (sizes or [size]):
+        first = first or size
+        if size != first:
             return weigh(given, count)
-        sizes[:] = [size]
-        try:
+        with _explained("the bound", "Evaluate without --compile."):
             return run(given, count)
-        except Exception as error:
-            if not _of_the_compiler(error):
-                raise
-            raise AncestralError(
-                f"the bound can't be compiled: {_why(error)} Evaluate without --compile."
-            ) from error
 
     return weights
 
@@ -156,13 +145,16 @@ def require_compiler(device: str, otherwise: str) -> None:
         )
 
 
-def _of_the_compiler(error: Exception) -> bool:
-    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor", "torch.fx"))
-
-
-def _why(error: Exception) -> str:
-    """The first words of what the compiler says."""
-    return " ".join(str(error).split("Hint:")[0].split("\n\n")[0].split())[:500]
+@contextlib.contextmanager
+def _explained(what: str, otherwise: str) -> Iterator[None]:
+    """Raise the first words of what the compiler says, as an error of ours; any other error passes."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor", "torch.fx")):
+            raise
+        why = " ".join(str(error).split("Hint:")[0].split("\n\n")[0].split())
+        raise AncestralError(f"{what} can't be compiled: {why[:500]} {otherwise}") from error
 
 
 @contextlib.contextmanager

@@ -579,7 +579,7 @@ class Training:
                     count = min(32, len(getattr(self.dataset, split)))
                     x, y = next(iter(self.dataset.batches(split, count, shuffle=False, device=self.device)))
                     pictures[f"reconstructions-{name}"] = grid(pairs(x, reconstructed(self.model, x, y)[0]), 8)
-        except AncestralError as error:  # a model without means can be trained all the same
+        except AncestralError as error:  # a model that can't be drawn from like this can be trained all the same
             self.reporter.say(f"a picture is missing: {error}")
         for title, picture in pictures.items():
             save_picture(picture, self.folder.samples / f"{title}.png")
