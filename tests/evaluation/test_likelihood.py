@@ -155,7 +155,8 @@ def test_streaming_over_particles_gives_what_one_pass_gives(
     for name, value in vars(bounds(tiny, x, 53)).items():
         torch.testing.assert_close(value, whole[name], rtol=1e-5, atol=0)
     assert sum(seen) == 53
-    assert max(1, room) <= max(seen) <= max(1, 1.5 * room)  # "one" counts what each pass makes but once, too
+    # a power of two, and "one" counts what each pass makes but once, too
+    assert max(1, room / 2) <= max(seen) <= max(1, 1.5 * room)
 
 
 @torch.no_grad()

@@ -21,9 +21,10 @@ def test_the_tensors_that_a_computation_makes_are_counted_and_neither_views_nor_
 
 
 @pytest.mark.parametrize(
-    ("free", "fast", "size"), [(1e9, 1e9, 11), (4 * 50, 1e9, 5), (1e9, 30, 3), (0, 1e9, 1), (1e9, 0, 1)]
+    ("free", "fast", "size"),
+    [(1e9, 1e9, 11), (4 * 110, 1e9, 11), (4 * 109, 1e9, 8), (4 * 50, 1e9, 4), (1e9, 30, 2), (0, 1e9, 1), (1e9, 0, 1)],
 )
-def test_as_many_go_at_once_as_there_is_room_for_and_as_are_fast(
+def test_all_go_at_once_or_a_power_of_two_that_there_is_room_for_and_that_is_fast(
     free: float, fast: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda device: free)
@@ -34,4 +35,4 @@ def test_as_many_go_at_once_as_there_is_room_for_and_as_are_fast(
 def test_on_a_gpu_the_memory_alone_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda device: 4 * 50)
     monkeypatch.setattr(memory, "FAST", 0)
-    assert memory.at_once(11, 10, torch.device("cuda")) == 5
+    assert memory.at_once(11, 10, torch.device("cuda")) == 4

@@ -286,7 +286,7 @@ def _step(
     words = f"importance-weighted, {particles} particles from q"
     # a row with many particles goes alone: q computes their distribution once in each pass
     each, device = bytes_made(lambda: importance_weighted(model.p, model.q, row, 1)), next(iter(row.values())).device
-    rows = max(1, at_once(ROWS * particles, each, device) // particles)
+    rows = at_once(ROWS, particles * each, device)
     size = at_once(particles, rows * each, device)
     weigh: Weigh = functools.partial(log_weights, model.p, model.q)
     if compile:

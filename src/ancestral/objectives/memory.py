@@ -59,8 +59,12 @@ def bytes_made(compute: Callable[[], object]) -> int:
 
 
 def at_once(count: int, each: int, device: torch.device) -> int:
-    """How many of ``count`` that make ``each`` bytes go into one pass: at least one, and all where there is room."""
+    """How many of ``count`` that make ``each`` bytes go into one pass: at least one, and all where there is room.
+
+    Fewer than all are a power of two: the draws of a seed depend on it, and should not follow every byte of memory.
+    """
     room = free_memory(device) * SHARE
     if device.type == "cpu":
         room = min(room, FAST)
-    return max(1, min(count, int(min(room // max(1, each), count))))
+    fitting = max(1.0, room // max(1, each))
+    return count if count <= fitting else 1 << (int(fitting).bit_length() - 1)
