@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import numbers
 import os
@@ -121,7 +122,7 @@ class Run:
         split: str = "test",
         gaps: bool = False,
         against: str | Dataset | None = None,
-        gap_progress: Callable[[int, int], None] | None = None,
+        progress_beside: Callable[[str, int, int], None] | None = None,
         keep: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> list[Figure]:
@@ -136,7 +137,8 @@ class Run:
                 :func:`ancestral.evaluation.amortization_gap`.
             against: other data, or their name, that the model should find less likely: see
                 :func:`ancestral.evaluation.out_of_distribution`.
-            gap_progress: of the gaps: called with the steps of optimization done, and those in all.
+            progress_beside: of the gaps and of the scores against other data: called with which of the two ("gaps",
+                "scores"), the steps of optimization or rows done, and those in all.
             keep: the beginning of the names of files in which unfinished work is kept, so that the same call continues
                 it after an interruption. None keeps nothing.
         """
@@ -144,6 +146,10 @@ class Run:
             raise AncestralError(f"there is no split {split!r}. " + nearest(split, SPLITS))
         chosen = {name: options[name] for name in ("limit", "seed") if name in options}
         seed = chosen.get("seed", 0)
+
+        def heard(which: str) -> Callable[[int, int], None] | None:
+            return progress_beside and functools.partial(progress_beside, which)
+
         others: list[Figure] = []  # first, being short: an interruption or an error then costs no likelihood
         if isinstance(self.model, LatentVariableModel):
             others += active_units(self.model, self.data, split)
@@ -156,11 +162,11 @@ class Run:
         if gaps:
             rows = chosen.get("limit", 0) or GAP_ROWS
             others += amortization_gap(
-                self.model, self.data, rows, split=split, seed=seed, progress=gap_progress, keep=keep
+                self.model, self.data, rows, split=split, seed=seed, progress=heard("gaps"), keep=keep
             )
         if against is not None:
             other = against if isinstance(against, Dataset) else self._prepared_alike(against)
-            others += out_of_distribution(self.model, self.data, other, split, **chosen)
+            others += out_of_distribution(self.model, self.data, other, split, progress=heard("scores"), **chosen)
         if isinstance(self.model, CanClassify) and not isinstance(self.model, LatentVariableModel):
             return others
         return [*evaluate(self.model, self.data, particles, split, keep=keep, **options), *others]

@@ -156,7 +156,9 @@ def test_the_score_is_a_density_where_there_is_one_and_says_what_it_is_where_the
         assert mine.digest == data.digest("test")
         scores[type(model)] = area.value
     assert scores[Dense] > 0.8
-    few = out_of_distribution(Dense(), data, other, limit=11)
+    seen: list[tuple[int, int]] = []
+    few = out_of_distribution(Dense(), data, other, limit=11, progress=lambda *step: seen.append(step))
+    assert seen == [(11, 22), (22, 22)]
     assert [figure.datapoints for figure in few] == [11, 11, 22]
     assert few[0].value == pytest.approx(-Dense().log_prob(data.rows("test", np.arange(11))).mean().item())
 

@@ -121,7 +121,7 @@ def main(words: Sequence[str]) -> int:
             limit=arguments.limit,
             likelihood=arguments.likelihood,
             progress=lambda done, total, mean: show(f"log p(x) {mean:.2f}", done, total),
-            gap_progress=lambda done, total: show("gaps", done, total),
+            progress_beside=show,
             keep=path.with_suffix(""),
             gaps=arguments.gaps,
             against=arguments.against,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,13 @@ PARTICLES = 10
 
 
 def out_of_distribution(
-    model: nn.Module, data: Dataset, other: Dataset, split: str = "test", limit: int = 0, seed: int = 0
+    model: nn.Module,
+    data: Dataset,
+    other: Dataset,
+    split: str = "test",
+    limit: int = 0,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Figure]:
     """An out-of-distribution score of held-out data, of other data, and how often it tells one from the other.
 
@@ -34,6 +40,7 @@ def out_of_distribution(
         other: rows of the same shape, prepared alike (:meth:`ancestral.data.Dataset.prepared`).
         limit: only the first so many rows of each; 0 takes all.
         seed: of the draws; the random stream outside is left as it was.
+        progress: called with the rows done, of both, and those in all.
 
     Raises:
         AncestralError: the model has neither a density nor classes, or the data don't compare.
@@ -54,7 +61,20 @@ def out_of_distribution(
             f"{other.name} does not compare with {data.name}: its rows are {_in_words(other)}, but the model knows "
             f"{_in_words(data)}. Choose other data of that shape and kind."
         )
-    inside, outside = (_scores(model, data, which, split, limit, seed) for which in (data, other))
+    counts = [min(limit or len(part), len(part)) for part in (getattr(data, split), getattr(other, split))]
+
+    def scores(which: Dataset, before: int) -> Tensor:
+        values: list[Tensor] = []
+        with torch.no_grad(), torch.random.fork_rng(), evaluating(model):
+            torch.manual_seed(seed)
+            for x in _rows(model, data, which, split, limit):
+                values.append(_scores(model, x))
+                before += len(x)
+                if progress:
+                    progress(before, sum(counts))
+        return torch.cat(values).double().cpu() if values else torch.zeros(0)
+
+    inside, outside = scores(data, 0), scores(other, counts[0])
 
     def figure(name: str, values: Tensor, of: Dataset) -> Figure:
         error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
@@ -113,18 +133,12 @@ def _part_below(values: Tensor, others: Tensor) -> Tensor:
     return counts.double() / (2 * len(others))
 
 
-@torch.no_grad()
-def _scores(model: nn.Module, data: Dataset, of: Dataset, split: str, limit: int, seed: int) -> Tensor:
-    """The score of each row, ``[n]`` in float64."""
-    values: list[Tensor] = []
-    with torch.random.fork_rng(), evaluating(model):
-        torch.manual_seed(seed)
-        for x in _rows(model, data, of, split, limit):
-            if isinstance(model, CanLogProb):
-                values.append(-model.log_prob(x, particles=PARTICLES))
-            elif isinstance(model, CanClassify):
-                values.append(1 - model.classify(x).max(-1).values)
-    return torch.cat(values).double().cpu() if values else torch.zeros(0)
+def _scores(model: nn.Module, x: Tensor) -> Tensor:
+    """The score of each row, ``[n]``."""
+    if isinstance(model, CanLogProb):
+        return -model.log_prob(x, particles=PARTICLES)
+    assert isinstance(model, CanClassify)
+    return 1 - model.classify(x).max(-1).values
 
 
 def _rows(model: nn.Module, data: Dataset, of: Dataset, split: str, limit: int) -> Iterator[Tensor]:
