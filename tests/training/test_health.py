@@ -438,6 +438,13 @@ def test_a_setting_that_can_have_no_effect_is_an_error(settings: dict[str, Any],
     assert not (tmp_path / "run").exists()
 
 
+def test_batches_of_one_row_have_nothing_to_be_normalized_by(tmp_path: Path) -> None:
+    settings = {"layers": (3, 2), "hidden": (5, 3), "epochs": 1, "kl_warmup": 0.5}
+    with pytest.raises(AncestralError, match=r"one row, which have no variance\. Use --batch-size 2 or more"):
+        train(tmp_path / "run", "ladder-vae", "digits", batch_size=1, **settings)
+    assert not (tmp_path / "run").exists()
+
+
 def test_settings_just_short_of_no_effect_are_taken() -> None:
     model, data = ancestral.models.BUILDERS["vae"](VAEConfig(likelihood="bernoulli"), bits().description), bits()
     Training(model, data, TrainingConfig(epochs=5, learning_rate_warmup=5.0, validate_every=5))

@@ -37,6 +37,7 @@ from ancestral.models.contract import (
     Player,
     Scalars,
 )
+from ancestral.networks import BatchNorm
 from ancestral.training import health
 from ancestral.training.checkpoint import (
     check_random_state,
@@ -206,6 +207,11 @@ class Training:
             raise AncestralError(
                 f"kl_warmup is {warmup:g} epochs, but training has {config.epochs}: the divergence would never have "
                 "its weight, beta. Use a shorter --kl-warmup, or more --epochs."
+            )
+        if self.whole_batch < 2 and any(isinstance(module, BatchNorm) for module in self.model.modules()):
+            raise AncestralError(
+                "batch normalization has no effect on batches of one row, which have no variance. Use --batch-size 2 "
+                "or more, or --normalization none."
             )
         learns: list[str] = changing(self.model.estimators) if isinstance(self.model, LatentVariableModel) else []
         if config.compile and learns:
