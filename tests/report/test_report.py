@@ -755,6 +755,17 @@ def test_a_picture_never_takes_more_than_it_may() -> None:
     assert exact.startswith("data:image/png")
 
 
+def test_columns_reconstructed_from_draws_are_said_to_be(runs: Any, pages: dict[str, Path], tmp_path: Path) -> None:
+    """The mean of a posterior with flows is not known."""
+    data, words = str(runs.place / "table.csv"), "whose mean is not known in closed form"
+    ancestral.train(
+        "vae", data, out=tmp_path / "run", latent=3, hidden=(5,), posterior="planar", flows=2, epochs=2, validation=0.0
+    )
+    page = write_report(tmp_path / "run", particles=3, limit=17)
+    assert words in section(read(page), "reconstructions")
+    assert words not in section(read(pages["table"]), "reconstructions")
+
+
 def test_a_mosaic_has_its_images_row_by_row() -> None:
     images = torch.arange(6.0).reshape(6, 1, 1, 1).expand(6, 1, 2, 3) / 5
     whole = np.asarray(mosaic(images, 4))
