@@ -127,7 +127,7 @@ class Cell:
         self.chains: Chains | None = None
 
     def optimizer(self, step: float) -> torch.optim.Optimizer:
-        return torch.optim.Adagrad(self.model.parameters(), lr=step, weight_decay=1 / len(self.train))
+        return torch.optim.Adagrad(self.model.parameters(), lr=step, weight_decay=1 / len(self.train), fused=True)
 
     def learn(self, x: Tensor, rows: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """The updates of one minibatch."""
