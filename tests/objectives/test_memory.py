@@ -36,3 +36,8 @@ def test_on_a_gpu_the_memory_alone_counts(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(memory, "free_memory", lambda device: 4 * 50)
     monkeypatch.setattr(memory, "FAST", 0)
     assert memory.at_once(11, 10, torch.device("cuda")) == 4
+
+
+def test_where_nobody_says_how_much_memory_is_free_all_go_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda device: float("inf"))
+    assert memory.at_once(11, 10, torch.device("mps")) == 11

@@ -66,5 +66,5 @@ def at_once(count: int, each: int, device: torch.device) -> int:
     room = free_memory(device) * SHARE
     if device.type == "cpu":
         room = min(room, FAST)
-    fitting = max(1.0, room // max(1, each))
+    fitting = max(1.0, room / max(1, each))
     return count if count <= fitting else 1 << (int(fitting).bit_length() - 1)

@@ -150,7 +150,7 @@ def _explained(what: str, otherwise: str) -> Iterator[None]:
     """Raise the first words of what the compiler says, as an error of ours; any other error passes."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # those of the compiler have no base of their own
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor", "torch.fx")):
             raise
         why = " ".join(str(error).split("Hint:")[0].split("\n\n")[0].split())
