@@ -17,8 +17,8 @@ samples, minibatches of 100 with one draw each, and a prior N(0, I) over the wei
 Not as in the paper, or not stated there: MNIST is the fixed binarization, with 50,000 training rows; 10^7 samples, and
 10^6 for Monte Carlo EM, where the axis of the paper ends at 10^8 (``--samples 1e8``); Frey Faces are dequantized, once;
 and log p(x) is not the HMC density of the paper, which fails where a posterior has two modes, but annealed importance
-sampling of 250 rows, with 16 chains of 200 temperatures from the prior. (2^18 points of the prior miss a nat of training
-rows that a model has learned by heart.)
+sampling of 250 rows, with 16 chains of 200 temperatures from the prior. (2^18 points of the prior miss a nat of
+training rows that a model has learned by heart.)
 """
 
 from __future__ import annotations
