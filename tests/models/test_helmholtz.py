@@ -180,7 +180,7 @@ def test_real_numbers_are_refused() -> None:
         ({"q_phase": "dream", "objective": "reweighted-wake-sleep", "particles": 2}, "there is no q_phase 'dream'"),
         ({"q_phase": "both"}, "q_phase is both, which has no effect with wake-sleep"),
         ({"particles": 3}, "particles is 3, but wake-sleep has one.*reweighted"),
-        ({"objective": "reweighted-wake-sleep"}, "particles is 1.*--particles 2 or more"),
+        ({"objective": "reweighted-wake-sleep", "particles": 1}, "particles is 1.*--particles 2 or more"),
         ({"estimator": "muprop"}, "estimator is muprop, which has no effect with wake-sleep"),
         ({"estimator": "reinforce", "normalize": True}, "has no effect with wake-sleep"),
         ({"validation_particles": -1}, "validation_particles is -1"),
@@ -192,6 +192,20 @@ def test_real_numbers_are_refused() -> None:
 def test_settings_that_are_wrong_or_without_effect_are_errors(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(AncestralError, match=words):
         HelmholtzConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "particles"),
+    [
+        ({}, 1),
+        ({"objective": "elbo"}, 1),
+        ({"objective": "reweighted-wake-sleep"}, 10),
+        ({"objective": "iwae", "estimator": "vimco"}, 5),
+        ({"objective": "iwae", "estimator": "vimco", "particles": 3}, 3),
+    ],
+)
+def test_a_rule_has_its_usual_particles_where_none_are_asked_for(settings: Any, particles: int) -> None:
+    assert HelmholtzConfig(**settings).particles == machine(**settings).particles == particles
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,19 @@ def test_settings_that_are_wrong_or_without_effect_are_errors(
     assert dataclasses.replace(config(**usual), likelihood="normal").likelihood == "normal"
 
 
+@pytest.mark.parametrize("make", [hierarchy, ladder])
+def test_what_the_units_of_a_layer_add_is_the_term_of_the_elbo(make: Any) -> None:
+    model, x = make().eval(), images()
+    torch.manual_seed(1)
+    units = divergence_per_unit(model, x)
+    torch.manual_seed(1)
+    terms = elbo_terms(model.p, model.q, {"x": x}, analytic_kl=model.analytic_kl).kl
+    assert units.keys() == terms.keys()
+    assert len(terms) == len(model.latents())
+    for name, term in terms.items():
+        torch.testing.assert_close(units[name].sum(), term.mean())
+
+
 def test_units_are_measured_as_after_training_and_measuring_changes_nothing() -> None:
     model, x = hierarchy(normalization="batch"), images()
 

@@ -32,7 +32,8 @@ class BoundSettings:
             raise AncestralError(f"kl_warmup is {self.kl_warmup}, but it must be 0 or more.")
         if self.kl_warmup and self.bound == "iwae":
             raise AncestralError(
-                f"kl_warmup is {self.kl_warmup}, which has no effect with the iwae bound: use --bound elbo."
+                f"kl_warmup is {self.kl_warmup}, which has no effect with the iwae bound: use --kl-warmup 0, or "
+                "--bound elbo."
             )
         if self.validation_particles < 0:
             raise AncestralError(

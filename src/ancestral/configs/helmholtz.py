@@ -15,6 +15,9 @@ Layer = Literal["sigmoid", "darn", "nade"]
 OF_ANY_MASS = ("reinforce", "rloo", "vimco", "nvil", "enumerate")
 """Estimators that need no more of a variable than its mass."""
 
+PARTICLES = {"reweighted-wake-sleep": 10, "iwae": 5}
+"""Where none are asked for: those of Bornschein and Bengio (2015), and of Burda, Grosse and Salakhutdinov (2016)."""
+
 
 @dataclass(frozen=True)
 class HelmholtzConfig(EstimatorSettings):
@@ -41,6 +44,8 @@ class HelmholtzConfig(EstimatorSettings):
     """What q learns from: weighted particles of the data, dreams of p, or both (reweighted-wake-sleep)."""
     estimator: EstimatorName = "nvil"
     """How the gradient passes the layers (elbo, iwae); `ancestral list estimators` says what each is."""
+    particles: int = 0
+    """Draws of the latent variables per datapoint; 0: 10 with reweighted-wake-sleep, 5 with iwae, 1 with the others."""
     kl_warmup: float = 0.0
     """Epochs over which the weight of the divergences rises from 0 (elbo)."""
     validation_particles: int = 0
@@ -48,6 +53,8 @@ class HelmholtzConfig(EstimatorSettings):
     0: as many as in training."""
 
     def __post_init__(self) -> None:
+        if self.particles == 0:
+            object.__setattr__(self, "particles", PARTICLES.get(self.objective, 1))
         if not self.layers:
             raise AncestralError("layers is empty, but there is at least one stochastic layer: give --layers 200.")
         for name in ("layers", "hidden"):

@@ -63,7 +63,7 @@ class HierarchySettings(PathSettings, LikelihoodSettings):
         if self.bound == "iwae" and self.beta != 1:
             raise AncestralError("beta has no effect with the iwae bound: use --bound elbo.")
         if self.beta == 0 and self.kl_warmup:
-            raise AncestralError("kl_warmup has no effect where beta is 0: give a beta above 0, or leave it out.")
+            raise AncestralError("kl_warmup has no effect where beta is 0: use --kl-warmup 0, or a --beta above 0.")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ancestral.estimators import Enumerate, Reparameterized
 from ancestral.estimators.schedules import estimators_at
 from ancestral.models.contract import Batch, Player, Scalars, evaluating
 from ancestral.objectives import elbo, elbo_terms, iwae
-from ancestral.objectives.elbo import same_batch, score
+from ancestral.objectives.elbo import later_parents, same_batch, score
 from ancestral.objectives.expectation import average
 from ancestral.objectives.iwae import bounds
 from ancestral.objectives.path_gradient import Gradient
@@ -552,10 +552,14 @@ def drawn_after_others(model: LatentVariableModel) -> set[str]:
 
 @torch.no_grad()
 def divergence_per_unit(model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-    """The divergence of each latent unit in nats, averaged over data and one draw of its parents, by variable.
+    r"""What each latent unit adds to the divergence of the ELBO, in nats, averaged over data and a draw, by variable.
 
-    A variable that is not factorised, or whose divergence has no closed form, is left out, and so are all those that
-    are drawn from p itself.
+    .. math:: E_q[\log q(z_j | x) - \log p(z_j)]
+
+    each given its parents, and in closed form where these are drawn before it in q. In a hierarchy they are not: there
+    q draws z_1 before z_2, but p(z_1 | z_2) depends on z_2, and the term, of which a single one may be negative, is
+    taken at the draw. A variable that is not factorised is left out, or whose divergence has no closed form where one
+    is needed, and so are all those that are drawn from p itself.
     """
     if model.q is model.p:
         return {}
@@ -566,18 +570,37 @@ def divergence_per_unit(model: LatentVariableModel, x: Tensor, y: Tensor | None 
     divergences = {}
     for name in trace.drawn:
         with contextlib.suppress(AncestralError, NotImplementedError):
-            divergences[name] = kl_per_unit(name, scored, trace).mean(-1)
+            later = later_parents(name, model.p, scored, trace)
+            terms = log_ratio_per_unit if later else kl_per_unit
+            divergences[name] = terms(name, scored, trace).mean(-1)
     return divergences
 
 
 def kl_per_unit(name: str, p: Trace, q: Trace) -> Tensor:
     """E_q[KL(q || p)] of each component of a factorised variable, in nats, ``[units, batch]``."""
+    posterior, prior, dims = _components(name, p, q)
+    return _averaged(kl_divergence(posterior, prior).flatten(-dims), q)
+
+
+def log_ratio_per_unit(name: str, p: Trace, q: Trace) -> Tensor:
+    """E_q[log q - log p] of each component of a factorised variable at the draws, in nats, ``[units, batch]``."""
+    posterior, prior, dims = _components(name, p, q)
+    value = q[name]
+    return _averaged((posterior.log_prob(value) - prior.log_prob(value)).flatten(-dims), q)
+
+
+def _components(name: str, p: Trace, q: Trace) -> tuple[Distribution, Distribution, int]:
+    """The distributions of the components of a factorised variable in q and p, and their number of dimensions."""
     posterior, prior = same_batch(q.sites[name].distribution, p.sites[name].distribution)
     (posterior, dims), (prior, prior_dims) = base_of(posterior), base_of(prior)
     if dims != prior_dims or not dims:
         raise AncestralError(
             "the divergence per dimension needs factorised distributions (torch.distributions.Independent)."
         )
-    units = kl_divergence(posterior, prior).flatten(-dims)
+    return posterior, prior, dims
+
+
+def _averaged(units: Tensor, q: Trace) -> Tensor:
+    """Values ``[*particles, batch, units]``, or of a shape that broadcasts to it, as ``[units, batch]``."""
     averaged: Tensor = torch.vmap(lambda unit: average(unit.expand(q.shape), q), in_dims=-1)(units)
     return averaged

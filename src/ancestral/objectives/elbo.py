@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from ancestral.core import Estimators, Joint, Site, Trace
+from ancestral.core import Estimators, Joint, Site, Trace, check_known
 from ancestral.errors import AncestralError, EstimatorError, GraphError, ShapeError, nearest
 from ancestral.objectives.batch_statistics import check_rows_apart
 from ancestral.objectives.expectation import Term, average, estimate
@@ -164,9 +164,11 @@ def score(p: Callable[[Trace], Any], q: Callable[[Trace], Any], trace: Trace) ->
     Where p is q, the trace holds them already.
     """
     if p is q:
+        check_known((q, trace))
         return trace
     scored = Trace(trace.shape, trace.values)  # not run: p need not know every variable of q
     p(scored)
+    check_known((q, trace), (p, scored))
     check_same_latents(scored, trace)
     return scored
 
@@ -184,21 +186,28 @@ def check_same_latents(p: Trace, q: Trace) -> None:
             raise ShapeError(
                 f"{name!r} has event shape {tuple(mine)} in q but {tuple(theirs)} in p: they must be the same variable."
             )
-    for name, site in p.sites.items():
+    for name in p.sites:
         if name not in q.given and name not in q.drawn:  # a deterministic variable of q has no density
             raise GraphError(
                 f"p has the latent variable {name!r}, which is neither given nor drawn by q. "
                 + (nearest(name, q.drawn) if q.drawn else "q draws nothing.")
             )
-        whole = (q.shape[-1], *site.distribution.event_shape)
-        if name in q.given and tuple(site.value.shape) != whole:
-            raise ShapeError(
-                f"the given value of {name!r} has shape {tuple(site.value.shape)}, but its "
-                f"{type(site.distribution).__name__} in p expects (batch, *event) = {whole}. Make the "
-                "network's output and the data agree: one of them has the wrong shape."
-            )
-    for name in q.given:
-        if name not in p.sites and p.values[name] is not q.values[name]:
+    check_given(p, {name: q.values[name] for name in q.given})
+
+
+def check_given(p: Trace, given: Mapping[str, Tensor]) -> None:
+    """The given values that p draws have a density in it, and the shapes of their variables."""
+    for name, value in given.items():
+        if name in p.sites:
+            distribution = p.sites[name].distribution
+            whole = (p.shape[-1], *distribution.event_shape)
+            if tuple(value.shape) != whole:
+                raise ShapeError(
+                    f"the given value of {name!r} has shape {tuple(value.shape)}, but its "
+                    f"{type(distribution).__name__} in p expects (batch, *event) = {whole}. Make the "
+                    "network's output and the data agree: one of them has the wrong shape."
+                )
+        elif p.values[name] is not value:
             raise GraphError(
                 f"a value is given for {name!r}, but its conditional in p returned a Tensor, which has no "
                 "density. Return a torch.distributions.Distribution, for example bernoulli(network)."
@@ -215,6 +224,16 @@ def check_analytic_kl(name: str, p: Callable[[Trace], Any], scored: Trace, trace
             f"which is no part of the signal, would outweigh the likelihood: leave {name!r} out of analytic_kl, or use "
             "an estimator without normalize."
         )
+    late = later_parents(name, p, scored, trace)
+    if late:
+        raise GraphError(
+            f"the divergence of {name!r} has no closed form here: its parent {late[0]!r} in p is drawn after "
+            f"{name!r} in q, so it depends on {name!r}. Leave {name!r} out of analytic_kl."
+        )
+
+
+def later_parents(name: str, p: Callable[[Trace], Any], scored: Trace, trace: Trace) -> list[str]:
+    """The parents of a variable in p that q draws after it."""
     values = list(trace.values)  # in the order in which they were given, computed or drawn
     before = values[: values.index(name)]
     if isinstance(p, Joint):
@@ -222,12 +241,7 @@ def check_analytic_kl(name: str, p: Callable[[Trace], Any], scored: Trace, trace
     else:  # a model with state: anything it met before the variable may be its parent
         sites = list(scored.sites)
         parents = sites[: sites.index(name)]
-    late = [parent for parent in parents if parent not in before]
-    if late:
-        raise GraphError(
-            f"the divergence of {name!r} has no closed form here: its parent {late[0]!r} in p is drawn after "
-            f"{name!r} in q, so it depends on {name!r}. Leave {name!r} out of analytic_kl."
-        )
+    return [parent for parent in parents if parent not in before]
 
 
 def closed_form(names: Iterable[str], estimators: Estimators | None) -> list[str]:

@@ -430,20 +430,27 @@ def posterior_collapse(
     return None
 
 
+REMEDIES: dict[str, str | float] = {"bound": "elbo", "kl_warmup": 10, "free_bits": 0.25}
+"""Of a collapsed posterior, where they are not in force."""
+
+
 def _against_collapse(model: LatentVariableModel, name: str, closed: bool) -> str:
     """What to turn: the flags that a model of that name has; of an own model, arguments of LatentVariableModel.
 
-    Free bits are of a divergence that has a closed form.
+    Free bits are of a divergence in closed form, which passes the gradient whole.
     """
-    values = {"bound": "elbo", "beta": "", "kl_warmup": "10", "free_bits": "0.25"}
-    where = ""
     if name in MODELS:
-        known = {field.name for field in dataclasses.fields(MODELS[name][0])}
-        turn = {key: f"--{key.replace('_', '-')} {value}".strip() for key, value in values.items() if key in known}
-        turn.setdefault("bound", "--objective elbo")
+        flags = {field.name: f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(MODELS[name][0])}
+        turn, where = {key: f"{flags[key]} {value}" for key, value in REMEDIES.items() if key in flags}, ""
     else:
-        turn = {"bound": "objective='elbo'", "beta": "beta", "kl_warmup": "kl_warmup=10", "free_bits": "free_bits=0.25"}
-        where = " in LatentVariableModel"
+        flags = {"bound": "objective", "beta": "beta", "kl_warmup": "kl_warmup", "free_bits": "free_bits"}
+        turn, where = {key: f"{flags[key]}={value!r}" for key, value in REMEDIES.items()}, " in LatentVariableModel"
+    if model.kl_warmup and "kl_warmup" in flags:
+        turn["kl_warmup"] = f"a longer {flags['kl_warmup']} (now {model.kl_warmup:g})"
+    if model.free_bits and "free_bits" in flags:
+        turn["free_bits"] = f"more {flags['free_bits']} (now {model.free_bits:g})"
+    turn.setdefault("bound", "--objective elbo")
+    closed = closed and model.gradient == "total"
     if not closed:
         turn.pop("free_bits", None)
     if model.objective == "wake-sleep":
@@ -459,7 +466,7 @@ def _against_collapse(model: LatentVariableModel, name: str, closed: bool) -> st
     if model.objective == "iwae":
         return f"Use {turn['bound']}{where}, where {against} holds the divergence back at the start."
     if model.beta > 1:
-        return f"Lower {turn['beta']}{where} (now {model.beta:g})."
+        return f"Lower {flags['beta']}{where} (now {model.beta:g})."
     give = f", or give each unit {turn['free_bits']}" if "free_bits" in turn else ""
     return f"Hold the divergence back at the start with {turn['kl_warmup']}{where}{give}."
 
