@@ -209,7 +209,6 @@ def reproduce(cell: str, budget: str) -> None:
     record = {
         "about": row.about,
         "command": f"python experiments/tables.py {cell}" + (f" --budget {budget}" if budget != "default" else ""),
-        "published": row.published.get(column),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "version": ancestral.__version__,
         "commit": json.loads((folder / "environment.json").read_text())["git"],
@@ -266,12 +265,13 @@ def written(budget: str) -> str:
             records = {column: recorded(f"{table}/{name}/{column}", budget) for column in row.columns}
             if any(records.values()):
                 epochs = row.epochs if budget == "default" else row.paper_epochs
+                published = " published |" if row.published else ""
                 units = " active units |" if row.active_units else ""
                 lines += [
                     f"**{row.about}**, {epochs:,} passes (`{table}/{name}`)",
                     "",
-                    f"| | -log p, k = {row.particles:,} | -ELBO | published | learning rate |{units}",
-                    "| --- | ---: | ---: | ---: | ---: |" + " ---: |" * row.active_units,
+                    f"| | -log p, k = {row.particles:,} | -ELBO |{published} learning rate |{units}",
+                    "| --- | ---: | ---: | ---: |" + " ---: |" * (bool(row.published) + row.active_units),
                     *(entry(row, column, record) for column, record in records.items()),
                     "",
                 ]
@@ -281,14 +281,15 @@ def written(budget: str) -> str:
 def entry(row: Row, column: str, record: dict[str, Any] | None) -> str:
     """One line: ours with its standard error, that beside which the published figure stands in bold."""
     if record is None:
-        return f"| {column} |" + " |" * (4 + row.active_units)
+        return f"| {column} |" + " |" * (3 + bool(row.published) + row.active_units)
     found = {figure["name"]: figure for figure in record["figures"]}
     entries = []
     for prefix in ("log p(", "ELBO"):
         figure = next(figure for name, figure in found.items() if name.startswith(prefix))
         value, error = f"{-figure['value']:.2f}", figure["standard_error"]
         entries.append(f"**{value}** ± {error:.2f}" if prefix == row.figure else value)
-    entries.append("–" if record["published"] is None else f"{record['published']:.1f}")
+    if row.published:
+        entries.append(f"{row.published[column]:.1f}" if column in row.published else "–")
     rate = record["settings"]["learning_rate"]
     edge = "" if chosen_between(record) else ", at an end of those tried"
     entries.append(f"{rate:g}{edge}")

@@ -6,7 +6,7 @@
 An image of 4 x 4 pixels has vertical or horizontal bars: a coin gives the direction, then each of the four bars is
 there with probability one half. There are 30 different images, so that KL(data || model) is known exactly: p(x) is the
 sum over all 2^9 values of the units of a machine of 8 units and, above them, one. After Hinton, Dayan, Frey and Neal
-(1995), who drew such images anew for every update; here they are drawn once, 20,000 of them.
+(1995), who drew such images anew for every update; here 20,000 are drawn once, of which 16,000 train.
 """
 
 from __future__ import annotations

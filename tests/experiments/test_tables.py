@@ -90,7 +90,6 @@ def test_a_cell_is_trained_recorded_and_then_left_alone(toy: Any, tmp_path: Path
     assert toy.recorded(CELL, "default") is None
     toy.reproduce(CELL, "default")
     record = toy.recorded(CELL, "default")
-    assert record["published"] == 17.0
     assert record["settings"]["epochs"] == 2
     losses, after = record["validation_losses"], record["chosen_after_passes"]
     assert ({"0.001", "0.003", "0.01"} <= set(losses), after) == (True, 1)
@@ -136,7 +135,7 @@ def test_a_rate_at_the_end_of_those_tried_is_marked(toy: Any) -> None:
     ]
     for losses, marked in (({"0.001": 1.0, "0.003": 2.0}, True), ({"0.001": 1.0, "0.0003": 2.0, "0.003": None}, False)):
         record = {
-            "figures": figures, "published": None, "settings": {"learning_rate": 1e-3}, "minutes": 2.0,
+            "figures": figures, "settings": {"learning_rate": 1e-3}, "minutes": 2.0,
             "validation_losses": losses,
         }  # fmt: skip
         assert ("at an end of those tried" in toy.entry(row, "nvil", record)) == marked
