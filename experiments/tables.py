@@ -179,7 +179,7 @@ def reproduce(cell: str, budget: str) -> None:
     if finished(cell, budget):
         return
     torch.set_num_threads(1)
-    table, row_name, column = cell.split("/")
+    table, row_name, _ = cell.split("/")
     row = TABLES[table][row_name]
     epochs = epochs_of(cell, budget)
     first = max(1, epochs // VALIDATIONS)

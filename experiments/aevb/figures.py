@@ -9,17 +9,18 @@
 the same encoder. ``likelihood`` is figure 3: log p(x) with 3 latent dimensions, few or many training rows, and Monte
 Carlo EM besides. Figures 4 and 5, manifolds and samples, are drawn from the runs of ``bound``.
 
-As in the paper: one hidden layer of tanh units (500 for MNIST, 200 for Frey Faces, 100 in figure 3), Adagrad with a step
-size from {0.01, 0.02, 0.1}, minibatches of 100 with one draw each, and a prior N(0, I) over the weights (a weight decay
-of 1 / N). MCEM has 10 leapfrog steps at an acceptance of 0.9, then 5 updates; a chain for each row goes on from where it
-was.
+As in the paper: one hidden layer of tanh units (500 for MNIST, 200 for Frey Faces, 100 in figure 3), Adagrad with a
+step size from {0.01, 0.02, 0.1}, minibatches of 100 with one draw each, and a prior N(0, I) over the weights (a
+weight decay of 1 / N). MCEM has 10 leapfrog steps at an acceptance of 0.9, then 5 updates; a chain for each row goes
+on from where it was.
 
-Not as in the paper, or not stated there: weights start with a standard deviation of 0.01 (the paper's N(0, 0.01) may mean
-the variance); the step size is that which is best on training rows after 20,000 samples, by what the figure shows; MNIST
-is the fixed binarization, with 50,000 training rows; 10^7 samples, and 10^6 for Monte Carlo EM, where the axis of the
-paper ends at 10^8 (``--samples 1e8``); Frey Faces are dequantized, once; and log p(x) is not the HMC density of the paper,
-which fails where a posterior has two modes, but annealed importance sampling of 250 rows, with 16 chains of 100
-temperatures from the prior. (2^18 points of the prior miss a nat of training rows that a model has learned by heart.)
+Not as in the paper, or not stated there: weights start with a standard deviation of 0.01 (the paper's N(0, 0.01) may
+mean the variance); the step size is that which is best on training rows after 20,000 samples, by what the figure
+shows; MNIST is the fixed binarization, with 50,000 training rows; 10^7 samples, and 10^6 for Monte Carlo EM, where
+the axis of the paper ends at 10^8 (``--samples 1e8``); Frey Faces are dequantized, once; and log p(x) is not the HMC
+density of the paper, which fails where a posterior has two modes, but annealed importance sampling of 250 rows, with
+16 chains of 100 temperatures from the prior. (2^18 points of the prior miss a nat of training rows that a model has
+learned by heart.)
 """
 
 from __future__ import annotations
@@ -376,9 +377,8 @@ def pictures() -> None:
 
 
 def claims() -> str:
-    """At every size: is AEVB above wake-sleep at the same number of samples, how many does it need to get there, and does
-    it learn by heart? The last is how far the test bound has fallen from its best, and lies below that of training rows.
-    """
+    """At every size: is AEVB above wake-sleep after as many samples, how many does it need to get there, and does it
+    learn by heart, so that the test bound has fallen from its best?"""
     lines = [
         "| model | samples | AEVB: train / test | wake-sleep: train / test | samples until AEVB is as good "
         "| AEVB: below its best test |",
