@@ -33,7 +33,7 @@ class HierarchySettings(PathSettings, LikelihoodSettings):
     def __post_init__(self) -> None:
         if len(self.layers) < 2:
             raise AncestralError(
-                f"layers is {self.layers}, but there are two layers or more: give --layers 100,50, or train vae."
+                f"layers is {self.layers}, but there are two layers or more: give --layers 100 50, or train vae."
             )
         if len(self.hidden) != len(self.layers):
             raise AncestralError(
