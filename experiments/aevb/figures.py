@@ -125,7 +125,8 @@ class Cell:
         for parameter in self.model.parameters():
             nn.init.normal_(parameter, std=0.01)
         self.train = dataset.rows("train", np.arange(rows))
-        self.test = dataset.rows("test", np.arange(len(dataset.test)))
+        order = np.random.default_rng(0).permutation(len(dataset.test))  # test images of MNIST may lie digit by digit
+        self.test = dataset.rows("test", order)
         self.dataset, self.settings = dataset, settings
         self.chains: Chains | None = None
 

@@ -100,8 +100,9 @@ def test_steps_of_the_ladder_stand_beside_one_another_in_the_run_folder(
     alone = ways()
     ended = command("evaluate", run, "--likelihood", "ais", "--limit", 5, *chains, "--temperatures", 5)
     assert ended.status == 0
-    assert "log p(x) by annealed importance sampling: ± " in ended.out
+    assert "log p(x), annealed importance sampling: ± " in ended.out
     assert "acceptance 0." in ended.out
+    assert "log p(x), importance-weighted: ± " in ended.out
     added = [("log p(x)", "annealed"), ("gap of ais", "upper")]
     assert sorted(ways()) == sorted([*alone, *added])
     assert ways()[0] == ("log p(x)", "importance-weighted,")

@@ -199,6 +199,23 @@ def test_a_gan_walks_between_draws(command: Any, runs: Any, tmp_path: Path) -> N
     assert np.abs(walks[:, [0, -1]].astype(int) - ends.astype(int)).max() <= 1  # a level may round the other way
 
 
+@pytest.mark.parametrize(
+    ("words", "verb", "said"),
+    [
+        ("vae digits --latent 2 --hidden 3 --posterior planar --flows 2", "interpolate", "between draws of the latent"),
+        ("helmholtz digits --layers 3 --layer nade --nade-hidden 2", "interpolate", "draws of x itself"),
+        ("bayes-classifier digits --latent 0", "report", "page:"),
+    ],
+)
+def test_the_command_that_sample_names_next_works(command: Any, words: str, verb: str, said: str) -> None:
+    assert command("train", *words.split(), "--epochs", 1, "--batch-size", 239, "--out", "run").status == 0
+    (line,) = [line for line in command("sample", "run", "-n", 2).out.splitlines() if line.startswith("next:")]
+    assert line == f"next:  ancestral {verb} run"
+    ended = command(*line.split()[2:])
+    assert (ended.status, ended.err) == (0, "")
+    assert said in ended.out
+
+
 def test_more_rows_than_there_are_give_all_of_them(command: Any, runs: Any, tmp_path: Path) -> None:
     count = len(load(runs.table).data.test)
     command("reconstruct", runs.table, "-n", 1009, "--out", tmp_path / "x.npy")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
+from torch.distributions import Categorical, Normal
 
 from ancestral import (
     AncestralError,
@@ -18,12 +18,17 @@ from ancestral import (
     categorical,
     linear,
     mlp,
+    nade,
     normal,
     one_hot,
     one_hot_bias,
     standard_normal,
 )
+from ancestral.configs import BayesClassifierConfig, DataDescription
 from ancestral.evaluation import interpolate, latent_grid
+from ancestral.evaluation.interpolation import can_interpolate
+from ancestral.models.bayes_classifier import generative_classifier
+from ancestral.objectives import memory
 
 
 class Plain(nn.Module):
@@ -33,7 +38,7 @@ class Plain(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, *, sample: bool = False) -> Tensor:
         return z
 
 
@@ -59,11 +64,25 @@ def test_every_variable_of_several_walks() -> None:
 
 def test_a_discrete_variable_has_nothing_between_its_values() -> None:
     model = LatentVariableModel(
-        Joint({"c": lambda: torch.distributions.Categorical(logits=torch.zeros(5)), "x | c": lambda c: Normal(c, 1.0)}),
+        Joint({"c": lambda: Categorical(logits=torch.zeros(5)), "x | c": lambda c: Normal(c.double(), 1.0)}),
         Joint({"c | x": categorical(linear(1, 5))}),
     )
+    assert not can_interpolate(model)
     with pytest.raises(AncestralError, match="'c' is an index"):
         interpolate(model, {"c": torch.tensor([0, 4])}, 5)
+
+
+def test_a_walk_shows_draws_of_data_whose_mean_is_not_known() -> None:
+    torch.manual_seed(0)
+    p = Joint({"z": standard_normal(2), "x | z": nade(linear(2, 5), linear(2, 3), 5, 3)})
+    model = LatentVariableModel(p, Joint({"z | x": normal(linear(5, 4))}))
+    assert can_interpolate(model)
+    ends = torch.zeros(2, 2)
+    with pytest.raises(AncestralError, match="the mean of 'x', a NADE, is not known"):
+        interpolate(model, ends, 7)
+    drawn = interpolate(model, ends, 7, sample=True)
+    assert drawn.shape == (7, 5)
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
 
 
 def test_a_map_shows_every_part_of_the_prior_alike() -> None:
@@ -102,6 +121,33 @@ def test_a_map_is_of_one_variable_with_a_standard_normal_prior() -> None:
         )
         with pytest.raises(AncestralError, match="that of z is another: interpolate"):
             latent_grid(other, 5)
+
+
+def test_a_map_is_of_one_label_where_the_model_draws_labels() -> None:
+    torch.manual_seed(0)
+    config = BayesClassifierConfig(latent=2, hidden=(7,), likelihood="normal")
+    model = generative_classifier(config, DataDescription((5,), kind="continuous", classes=3))
+    with pytest.raises(AncestralError, match=r"the model has 2 \(z, y\): give the others"):
+        latent_grid(model, 5)
+    z, y = torch.zeros(1, 2), torch.tensor([[0.0, 1.0, 0.0]])
+    points = latent_grid(model, 5, {"y": y.expand(25, 3)})
+    torch.testing.assert_close(points[12:13], model.decode({"z": z}, given={"y": y}))
+    with pytest.raises(AncestralError, match="that of y is another"):
+        latent_grid(model, 5, {"z": z.expand(25, 2)})
+
+
+def test_a_map_is_the_same_however_many_points_are_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    p = Joint({"z": standard_normal(2), "y": one_hot_bias(3), "x | z, y": normal(mlp(5, 10))})
+    q = Joint({"z | x": normal(linear(5, 4)), "y | x": one_hot(linear(5, 3))})
+    model = LatentVariableModel(p, q, estimators={"y": Enumerate(), "z": Reparameterized()})
+    given = {"y": torch.eye(3)[torch.arange(49) % 3]}
+    whole = latent_grid(model, 7, given)
+    sizes: list[int] = []
+    p.networks["x"].register_forward_hook(lambda module, values, out: sizes.append(len(values[0])))
+    monkeypatch.setattr(memory, "FAST", 1000)
+    torch.testing.assert_close(latent_grid(model, 7, given), whole)
+    assert max(sizes) < 49
 
 
 def test_the_lower_layers_of_a_map_are_at_their_means() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import json
 import os
 import re
@@ -19,8 +21,10 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.distributions import Independent, Normal
 
 import ancestral
+from ancestral import Joint, LatentVariableModel, bernoulli, mlp, normal, standard_normal
 from ancestral.cli import main
 from ancestral.errors import AncestralError
 from ancestral.evaluation import Figure, bounds
@@ -28,8 +32,18 @@ from ancestral.report import write_report
 from ancestral.report.charts import Chart, Line, drawn, scalars_of, span, tendency, thinned, ticks
 from ancestral.report.pictures import mosaic, picture
 from ancestral.report.published import differences, published_for
-from ancestral.report.report import figure_row, ladder, silent, verdict
-from ancestral.report.sections import generalization, latent, neighbors, reconstructions, take, worse_than_uniform
+from ancestral.report.report import dreams_help, figure_row, ladder, silent, verdict
+from ancestral.report.sections import (
+    LAYER_COLUMNS,
+    LAYER_ROWS,
+    generalization,
+    latent,
+    layers,
+    neighbors,
+    reconstructions,
+    take,
+    worse_than_uniform,
+)
 from ancestral.report.story import Story, digests_of, read_figures, read_story
 from ancestral.report.words import ENGLISH, JAPANESE, Text, counted, known, say
 from ancestral.runs import Run
@@ -212,6 +226,19 @@ def test_the_weights_before_are_those_of_an_evaluation_where_the_best_are_missin
     assert digests_of(RunFolder(run), "../last") == []
 
 
+@pytest.mark.parametrize("name", ["value", "name", "datapoints", "seed"])
+def test_what_a_figure_must_have_is_not_null(runs: Any, tmp_path: Path, name: str) -> None:
+    run = runs.copy("deep", tmp_path / "run")
+    record = {"weights": "best", "figures": [dataclasses.asdict(ESTIMATE)]}
+    (run / "evaluation.json").write_text(json.dumps(record), encoding="utf-8")
+    assert read_figures(RunFolder(run))[0] == [ESTIMATE]  # whose errors may be null
+    record["figures"] = [dataclasses.asdict(ESTIMATE) | {name: None}]
+    (run / "evaluation.json").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(AncestralError, match=r"is not as it was written\. Make it anew, with `ancestral evaluate`"):
+        read_figures(RunFolder(run))
+    assert "is not as it was written" in section(read(write_report(run)), "figures")
+
+
 @pytest.mark.parametrize("content", ["{", '{"figures": [{"name": "x"}], "weights": "best"}', "[]", '"\\ud800"'])
 def test_a_damaged_evaluation_is_named_with_the_cure(runs: Any, tmp_path: Path, content: str) -> None:
     run = runs.copy("deep", tmp_path / "run")
@@ -388,6 +415,58 @@ def test_pictures_of_a_helmholtz_machine_are_its_dreams(runs: Any, tmp_path: Pat
         assert words not in others
     assert "Samples" not in dreams
     assert "Samples over training" in others
+    assert "q learns in the sleep phase" in dreams
+    assert "睡眠フェーズ" in dreams
+
+
+@pytest.mark.parametrize(
+    ("objective", "q_phase", "sleeps"),
+    [
+        ("wake-sleep", "wake", True), ("reweighted-wake-sleep", "wake", False),
+        ("reweighted-wake-sleep", "sleep", True), ("reweighted-wake-sleep", "both", True),
+        ("elbo", "wake", False), ("iwae", "wake", False),
+    ],
+)  # fmt: skip
+def test_only_a_machine_that_sleeps_learns_from_its_dreams(
+    runs: Any, objective: str, q_phase: str, sleeps: bool
+) -> None:
+    story = story_of(runs.flat)
+    settings = {"objective": objective, "q_phase": q_phase}
+    words = dreams_help(dataclasses.replace(story, config={**story.config, "model": "helmholtz", "settings": settings}))
+    assert ("q learns in the sleep phase" in words.en) == ("睡眠フェーズ" in words.ja) == sleeps
+
+
+def test_a_layer_stays_along_a_row_and_those_below_it_do_not(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    image = (1, 8, 8)
+    p = Joint({
+        "c": standard_normal(2),
+        "b | c": lambda c: Independent(Normal(c, 1.0), 1),
+        "a | b": lambda b: Independent(Normal(b, 1e-6), 1),  # as good as certain, given b
+        "x | a": bernoulli(mlp(2, 5, image), event_dims=3),
+    })  # fmt: skip
+    for weights in p.networks["x"].parameters():
+        nn.init.normal_(weights)
+    q = Joint({"a | x": normal(mlp(image, 4)), "b | a": normal(mlp(2, 4)), "c | b": normal(mlp(2, 4))})
+    run = ancestral.train(LatentVariableModel(p, q), "digits", out=tmp_path, epochs=1, batch_size=1439, seed=3)
+    found = layers(run)
+    assert not isinstance(found, Text)
+    assert [one["about"].en.partition(", and")[0] for one in found] == [
+        "Each row has one draw of c, which stays", "Each row has one draw of c, b, which stays"
+    ]  # fmt: skip
+    drawn_anew, the_same = (tiles_of(one["picture"]) for one in found)
+    assert (drawn_anew[:, 1:] - drawn_anew[:, :1]).std() > 30
+    assert np.abs(the_same[:, 1:] - the_same[:, :1]).max() <= 1
+    assert the_same[:, 0].std(0).mean() > 10
+
+
+def tiles_of(address: str) -> np.ndarray[Any, Any]:
+    """The grey levels of the tiles of a picture of layers, ``[rows, columns, height, width]``."""
+    kind, content = address.split(";base64,")
+    assert kind == "data:image/png"
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))), float)
+    height, width = pixels.shape[0] // LAYER_ROWS, pixels.shape[1] // LAYER_COLUMNS
+    return pixels.reshape(LAYER_ROWS, height, LAYER_COLUMNS, width).swapaxes(1, 2)
 
 
 def test_the_units_divergences_are_sorted_and_sum_to_that_of_the_evaluation(runs: Any) -> None:
@@ -871,19 +950,53 @@ def test_the_command_says_where_the_page_is(runs: Any, tmp_path: Path, capsys: p
 
 
 def test_the_ladder_of_likelihoods_is_from_the_lowest_up_on_one_scale() -> None:
-    def figure(name: str, value: float, error: float | None, kind: str = "lower bound", unit: str = "nats") -> Figure:
-        return Figure(name, value, unit, kind, f"by {name}", error)
+    def figure(
+        name: str, value: float, error: float | None, kind: str = "lower bound", unit: str = "nats",
+        monte_carlo: float | None = None,
+    ) -> Figure:  # fmt: skip
+        return Figure(name, value, unit, kind, f"by {name}", error, monte_carlo_error=monte_carlo)
 
     figures = [
-        figure("log p(x)", -80.0, 2.0),
+        figure("log p(x)", -80.0, 97.0, monte_carlo=3.0),
         figure("bits per dimension", 0.1, 0.01, unit="bits"),
         figure("ELBO", -90.0, 2.0),
         figure("KL(q(z | x) || p(z))", 25.0, 1.0, "part of a bound"),
-        figure("log p(x)", -72.0, 2.0, "exact"),
+        figure("log p(x)", -72.0, 2.0, "exact", monte_carlo=5.0),
         figure("log p(x)", float("nan"), 2.0),
     ]
-    rungs = ladder(figures)
-    assert [rung["value"] for rung in rungs] == ["-90.00", "-80.00", "-72.00"]
-    assert [rung["at"] for rung in rungs] == [pytest.approx(100 * part / 22, abs=0.01) for part in (2, 12, 20)]
-    assert all(rung["reach"] == pytest.approx(100 * 2 / 22, abs=0.01) for rung in rungs)
-    assert ladder(figures[:4]) == []  # one way to log p(x) alone
+    found = ladder(figures)
+    assert found is not None
+    rungs = found["rungs"]
+    assert [(rung["value"], rung["error"]) for rung in rungs] == [
+        ("-90.0000", ""), ("-80.0000", "± 3.0000"), ("-72.0000", "± 5.0000")
+    ]  # fmt: skip
+    assert [rung["at"] for rung in rungs] == [pytest.approx(100 * part / 23, abs=0.01) for part in (0, 10, 18)]
+    assert [rung["reach"] for rung in rungs] == [pytest.approx(100 * part / 23, abs=0.01) for part in (0, 3, 5)]
+    assert "The standard error over the rows, up to 97.0000 nats" in found["about"].en  # once, for all of them
+    assert ladder(figures[:4]) is None  # one way to log p(x) alone
+
+
+def test_the_ladder_of_a_page_shows_where_estimates_agree(runs: Any, tmp_path: Path) -> None:
+    run = runs.copy("flat", tmp_path / "run")
+    asked = ["--likelihood", "iwae", "ais", "--particles", "2", "--limit", "7", "--chains", "3", "--temperatures", "5"]
+    assert main(["evaluate", str(run), *asked]) == 0
+    page = section(read(write_report(run)), "figures")
+    rungs = [one for one in read_figures(RunFolder(run))[0] if one.name in ("log p(x)", "ELBO")]
+    rungs.sort(key=lambda one: one.value)
+    assert any(one.monte_carlo_error is not None for one in rungs)
+    bands = [(float(left), float(right)) for left, right in re.findall(r'reach" x1="([\d.]+)" x2="([\d.]+)"', page)]
+    assert len(bands) == len(rungs) == 3
+    scale = 100 / (max(map(upper, rungs)) - min(map(lower, rungs)))
+    for one, (left, right) in zip(rungs, bands, strict=True):
+        assert right - left == pytest.approx(scale * (upper(one) - lower(one)), abs=0.05)
+        if one.monte_carlo_error is not None:
+            assert f"{one.value:.4f} ± {one.monte_carlo_error:.4f}</p>" in page
+    assert (min(min(bands)), max(map(max, bands))) == pytest.approx((2, 102), abs=0.05)  # the axis is used to its ends
+
+
+def lower(figure: Figure) -> float:
+    return figure.value - (figure.monte_carlo_error or 0)
+
+
+def upper(figure: Figure) -> float:
+    return figure.value + (figure.monte_carlo_error or 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import re
 import sys
 import traceback
@@ -195,7 +196,7 @@ def destination(out: str | None, default: Path, data: DataDescription) -> Path:
     """Where a result goes: the file asked for, or by default a picture of images and a table of anything else.
 
     Raises:
-        AncestralError: a file of another kind, or a folder.
+        AncestralError: a file of another kind, a folder, or a place that can't be written.
     """
     images = len(data.shape) == 3 and data.shape[0] in (1, 3)
     path = Path(out) if out is not None else default.with_suffix(".png" if images else ".csv")
@@ -204,7 +205,24 @@ def destination(out: str | None, default: Path, data: DataDescription) -> Path:
         raise AncestralError(f"{path} has the ending {path.suffix!r}. " + nearest(path.suffix, endings))
     if path.is_dir():
         raise AncestralError(f"{path} is a folder: give the name of a file.")
+    place = next(parent for parent in path.absolute().parents if parent.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise AncestralError(f"can't write {path}: {place} is no folder that can be written. Give another --out.")
     return path
+
+
+def check_size(count: int, path: Path, data: DataDescription, columns: int | None = None) -> None:
+    """Raise if so many images would make a picture (.png) that is too large to be opened."""
+    from ancestral.training.pictures import PIXELS, layout
+
+    if path.suffix.lower() != ".png" or len(data.shape) != 3:
+        return
+    height, width = layout(count, *data.shape[1:], columns)[2]
+    if height * width > PIXELS:
+        raise AncestralError(
+            f"a picture of {count:,} images would have {width:,} x {height:,} pixels, too many for programs that show "
+            "pictures: ask for fewer, or write them as .npz."
+        )
 
 
 def write(x: Tensor, path: Path, data: DataDescription, columns: int | None = None) -> None:
@@ -224,6 +242,7 @@ def write(x: Tensor, path: Path, data: DataDescription, columns: int | None = No
 
     ending = path.suffix.lower()
     if ending == ".png":
+        check_size(len(x), path, data, columns)
         save_picture(grid(x, columns), path)
         return
     values = to_original(data, x)

@@ -134,10 +134,9 @@ def main(words: Sequence[str]) -> int:
     print(table(figures))
     for figure in figures:
         if figure.monte_carlo_error is not None:
-            print(
-                f"{figure.name} by {figure.estimator.partition(',')[0]}: ± {figure.monte_carlo_error:.4f} by another "
-                f"seed, acceptance {figure.acceptance:.2f}"
-            )
+            accepted = "" if figure.acceptance is None else f", acceptance {figure.acceptance:.2f}"
+            way = figure.estimator.partition(",")[0]
+            print(f"{figure.name}, {way}: ± {figure.monte_carlo_error:.4f} by another seed{accepted}")
     if isinstance(run.model, LatentVariableModel):
         device = next((parameter.device for parameter in run.model.parameters()), "cpu")
         batches = run.data.batches(arguments.split, 500, shuffle=False, device=device)

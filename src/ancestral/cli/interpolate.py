@@ -43,19 +43,20 @@ def main(words: Sequence[str]) -> int:
     from ancestral.evaluation.interpolation import interpolate
     from ancestral.models import LatentVariableModel
     from ancestral.models.contract import CanEncode
+    from ancestral.training.pictures import mean_or_draw
 
-    given = None
+    given, of_draws = None, False
     if isinstance(model, CanEncode):
         x, y = rows(run, arguments.split, 2 * arguments.number)
         if len(x) < 2:
             raise AncestralError(f"{run.data.name} has a single row in its {arguments.split} split: a walk joins two.")
-        ends = model.encode(x, sample=arguments.draws, y=y)
+        ends, of_draws = mean_or_draw(lambda draw: model.encode(x, sample=arguments.draws or draw, y=y))
         given = model.conditions(x, y) if isinstance(model, LatentVariableModel) else None
     elif arguments.draws:
         raise AncestralError(f"a {type(run.model).__name__} does not encode, so --draws has no effect: leave it out.")
     else:
         ends = model.noise(2 * arguments.number)
-    x = interpolate(model, ends, arguments.steps, given)
+    x, drawn = mean_or_draw(lambda draw: interpolate(model, ends, arguments.steps, given, sample=draw))
     write(x, path, data, arguments.steps)
     if isinstance(model, LatentVariableModel):
         discrete = [name for name, prior in model.priors().items() if not is_density(prior)]
@@ -66,4 +67,8 @@ def main(words: Sequence[str]) -> int:
                 "the model has learned from."
             )
     print(f"{len(x) // arguments.steps} walks of {arguments.steps} points:  {path}")
+    if of_draws:
+        print("between draws of the latent variables: a mean is not known in closed form")
+    if drawn:
+        print("draws of x itself: its mean is not known in closed form")
     return 0

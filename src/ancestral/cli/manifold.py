@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from ancestral.cli.arguments import Out, RunArguments, description, destination, parse, require, write
+from ancestral.cli.arguments import Out, RunArguments, check_size, description, destination, parse, require, write
 from ancestral.errors import AncestralError
 
 
@@ -29,6 +29,7 @@ def main(words: Sequence[str]) -> int:
     model = require(run.model, "decode", "manifold")
     data = description(run)
     path = destination(arguments.out, run.path / "manifold", data)
+    check_size(arguments.steps**2, path, data, arguments.steps)
 
     from ancestral.evaluation import latent_grid
     from ancestral.models import LatentVariableModel

@@ -42,6 +42,7 @@ def main(words: Sequence[str]) -> int:
                 f"--given has no effect: a {type(model).__name__} has no variables to set. Leave it out."
             )
         by_hand = {"given": set_by_hand(model, arguments.given, arguments.number)}
+    from ancestral.evaluation.interpolation import can_interpolate
     from ancestral.training.pictures import sampled
 
     if path.suffix.lower() == ".png" and not arguments.draws:
@@ -52,5 +53,6 @@ def main(words: Sequence[str]) -> int:
     print(f"{arguments.number} samples:  {path}")
     if drawn:
         print("draws of x itself: its mean is not known in closed form")
-    print(f"next:  ancestral interpolate {run.path}" + (f" --model {arguments.model}" if arguments.model else ""))
+    verb = "interpolate" if can_interpolate(model) else "report"
+    print(f"next:  ancestral {verb} {run.path}" + (f" --model {arguments.model}" if arguments.model else ""))
     return 0

@@ -11,13 +11,31 @@ from torch.distributions import Distribution, Normal
 
 from ancestral.core import Joint
 from ancestral.distributions import base_of
+from ancestral.distributions.support import kind_of
 from ancestral.errors import AncestralError
 from ancestral.models import LatentVariableModel
+from ancestral.models.contract import CanDecode, CanEncode, evaluating
+from ancestral.objectives.memory import at_once, bytes_made
+
+
+def can_interpolate(model: object) -> bool:
+    """Whether the model decodes latent values, has some to begin with, and has others between them."""
+    if not isinstance(model, CanDecode) or not (isinstance(model, CanEncode) or hasattr(model, "noise")):
+        return False
+    if not isinstance(model, LatentVariableModel):
+        return True
+    priors = model.priors().values()
+    return bool(priors) and all(kind_of(prior) != "index" for prior in priors)
 
 
 @torch.no_grad()
 def interpolate(
-    model: Any, ends: Tensor | dict[str, Tensor], steps: int, given: Mapping[str, Tensor] | None = None
+    model: Any,
+    ends: Tensor | dict[str, Tensor],
+    steps: int,
+    given: Mapping[str, Tensor] | None = None,
+    *,
+    sample: bool = False,
 ) -> Tensor:
     """Decode straight lines between the first and second, third and fourth, … latent value.
 
@@ -27,6 +45,7 @@ def interpolate(
         steps: points of each line, both ends included.
         given: values that the model is conditioned on, ``[2 n, …]`` each, such as labels: a line keeps those of its
             first end.
+        sample: draw x, instead of taking its mean.
 
     Returns:
         ``[n · steps, *shape]``, line after line.
@@ -49,7 +68,7 @@ def interpolate(
     kept = {}
     for name, value in (given or {}).items():
         kept[name] = value[0 : len(value) // 2 * 2 : 2].repeat_interleave(steps, 0)
-    x: Tensor = model.decode(lines[""] if single else lines, **({"given": kept} if kept else {}))
+    x: Tensor = model.decode(lines[""] if single else lines, sample=sample, **({"given": kept} if kept else {}))
     return x
 
 
@@ -76,16 +95,17 @@ def latent_grid(model: LatentVariableModel, size: int, given: Mapping[str, Tenso
     if size < 1:
         raise AncestralError(f"size is {size}, but a map has at least 1 point along each axis.")
     given = dict(given or {})
-    free = {name: prior for name, prior in model.priors().items() if name not in given}
-    below = _below(model.p, set(free), given) if isinstance(model.p, Joint) else set()
-    priors = {name: prior for name, prior in free.items() if name not in below}
-    if len(priors) != 1:
+    free = [name for name in drawn_besides_data(model) if name not in given]
+    below = _below(model.p, free, given) if isinstance(model.p, Joint) else set()
+    tops = [name for name in free if name not in below]
+    if len(tops) != 1:
         raise AncestralError(
-            f"a map is of one latent variable, but the model has {len(priors)} ({', '.join(priors) or 'all are given'})"
-            + (": give the others, --given y=3 for example." if priors else ".")
+            f"a map is of one latent variable, but the model has {len(tops)} ({', '.join(tops) or 'all are given'})"
+            + (": give the others, --given y=3 for example." if tops else ".")
         )
-    ((name, prior),) = priors.items()
-    if not is_standard_normal(prior):
+    (name,) = tops
+    prior = model.priors().get(name)
+    if prior is None or not is_standard_normal(prior):
         raise AncestralError(
             f"a map follows the quantiles of a standard normal prior, but that of {name} is another: interpolate "
             "instead."
@@ -106,7 +126,20 @@ def latent_grid(model: LatentVariableModel, size: int, given: Mapping[str, Tenso
     axis = torch.special.ndtri((torch.arange(size, device=device) + 0.5) / size)
     second, first = torch.meshgrid(axis.flip(0), axis, indexing="ij")
     points = torch.stack([first.flatten(), second.flatten()], 1)
-    return model.decode({name: points}, given=given, means=free.keys() & below)
+
+    def decoded(begin: int, end: int) -> Tensor:
+        kept = {other: value[begin:end] for other, value in given.items()}
+        return model.decode({name: points[begin:end]}, given=kept, means=below.intersection(free))
+
+    with evaluating(model):
+        rows = at_once(len(points), bytes_made(lambda: decoded(0, 1)), device)
+        return torch.cat([decoded(begin, begin + rows) for begin in range(0, len(points), rows)])
+
+
+def drawn_besides_data(model: LatentVariableModel) -> list[str]:
+    """The variables that p draws besides the data: the latent ones, and a label that it has a conditional of."""
+    labels = model.takes_labels and isinstance(model.p, Joint) and "y" in model.p.conditionals
+    return [*model.latents(), "y"] if labels else model.latents()
 
 
 def _below(p: Joint, latents: Collection[str], given: Mapping[str, Tensor]) -> set[str]:

@@ -147,6 +147,7 @@ def _page(
         "kind": "report",
         "images": images,
         "dreams": "dreams_" if config["model"] == "helmholtz" else "",
+        "dreams_help": dreams_help(story),
         "title": story.title,
         "place": str(folder.path),
         "verdict": verdict(story, run, sections["latent"], figures, wrong, here),
@@ -180,6 +181,12 @@ def _finding(entry: Mapping[str, Any]) -> dict[str, Any]:
 def holds(entry: Mapping[str, Any]) -> bool:
     """Whether what training noticed is still so: it withdraws what no longer is."""
     return "withdrawn" not in entry
+
+
+def dreams_help(story: Story) -> Text:
+    """What the dreams of a Helmholtz machine are, and that q learns from such where it does."""
+    asleep = story.setting("objective") == "wake-sleep" or story.setting("q_phase") in ("sleep", "both")
+    return joined(say("dreams_help"), say("dreams_taught")) if asleep else say("dreams_help")
 
 
 def losses(story: Story) -> list[dict[str, Any]] | Text:
@@ -399,30 +406,36 @@ def figure_row(story: Story, figure: Figure) -> dict[str, Any]:
     return {**shown(figure), "published": beside}
 
 
-def ladder(figures: Sequence[Figure]) -> list[dict[str, Any]]:
+def ladder(figures: Sequence[Figure]) -> dict[str, Any] | None:
     """The estimates of log p(x) and the ELBO from the lowest up, on one scale; none where there is but one way.
 
-    Positions are parts of a hundred: of the value, and of its standard error to either side.
+    Positions are parts of a hundred: of the value, and of its Monte Carlo error to either side. The standard error over
+    the rows, which all share, says nothing of how the rungs differ, and would hide it: it is in the words.
     """
     rungs = [figure for figure in figures if figure.unit == "nats" and figure.name.startswith(("ELBO", "log p("))]
     rungs = sorted((rung for rung in rungs if math.isfinite(rung.value)), key=lambda rung: rung.value)
     if sum(rung.name.startswith("log p(") for rung in rungs) < 2:
-        return []
-    ends = [rung.value + side * (rung.standard_error or 0) for rung in rungs for side in (-1, 1)]
+        return None
+    ends = [rung.value + side * (rung.monte_carlo_error or 0) for rung in rungs for side in (-1, 1)]
     low, high = min(ends), max(ends)
     width = max(high - low, 1e-9)
-    return [
-        {
-            "name": known(rung.name),
-            "estimator": known(rung.estimator),
-            "kind": kind_of(rung.kind),
-            "value": f"{rung.value:.2f}",
-            "error": "" if rung.standard_error is None else f"± {rung.standard_error:.2f}",
-            "at": round(100 * (rung.value - low) / width, 2),
-            "reach": round(100 * (rung.standard_error or 0) / width, 2),
-        }
-        for rung in rungs
-    ]
+    over_rows = max((rung.standard_error for rung in rungs if rung.standard_error is not None), default=None)
+    about = say("ladder_help")
+    return {
+        "about": about if over_rows is None else joined(about, say("ladder_rows", error=f"{over_rows:.4f}")),
+        "rungs": [
+            {
+                "name": known(rung.name),
+                "estimator": known(rung.estimator),
+                "kind": kind_of(rung.kind),
+                "value": f"{rung.value:.4f}",
+                "error": "" if rung.monte_carlo_error is None else f"± {rung.monte_carlo_error:.4f}",
+                "at": round(100 * (rung.value - low) / width, 2),
+                "reach": round(100 * (rung.monte_carlo_error or 0) / width, 2),
+            }
+            for rung in rungs
+        ],
+    }
 
 
 def information(figures: Sequence[Figure]) -> list[Text]:

@@ -21,7 +21,15 @@ from ancestral.core import Joint, run as run_model
 from ancestral.data import Dataset
 from ancestral.data.dataset import SplitName
 from ancestral.errors import AncestralError
-from ancestral.evaluation import Figure, activity, bounds, is_standard_normal, latent_grid, nearest_training_rows
+from ancestral.evaluation import (
+    Figure,
+    activity,
+    bounds,
+    drawn_besides_data,
+    is_standard_normal,
+    latent_grid,
+    nearest_training_rows,
+)
 from ancestral.models import LatentVariableModel
 from ancestral.models.contract import CanClassify, CanReconstruct, CanSample
 from ancestral.models.latent_variable import ACTIVE, divergence_per_unit, drawn_after_others, draws_of_means
@@ -370,7 +378,7 @@ def manifold(run: Run) -> dict[str, Any] | Text:
         return say("latent_game")
     if not is_image(run.config["description"]["shape"]):
         return say("manifold_table")
-    if len(model.latents()) != 1 or model.latent_shape() != (2,):
+    if len(drawn_besides_data(model)) != 1 or model.latent_shape() != (2,):
         return say("manifold_only_two")
     if not is_standard_normal(next(iter(model.priors().values()))):
         return say("manifold_prior")

@@ -175,6 +175,8 @@ def _figure(entry: Mapping[str, Any]) -> Figure:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(Figure):
         value = entry.get(field.name) if field.default is None else entry[field.name]
+        if value is None and field.default is not None:
+            raise ValueError(field.name)
         if field.type == "str":
             value = shortened(str(value), 300)
         elif value is not None:

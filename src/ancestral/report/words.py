@@ -149,8 +149,8 @@ ENGLISH = {
     "frame": "{percent} %",
     "frame_epoch": "{percent} %, epoch {epoch}",
     "samples_at": "Samples at {percent} % of training",
-    "dreams_help": "What the machine dreams, drawn from p from the top layer down: of such fantasies q learns in the "
-    "sleep phase.",
+    "dreams_help": "What the machine dreams, drawn from p from the top layer down.",
+    "dreams_taught": "Of such fantasies q learns in the sleep phase.",
     "dreams_at": "Dreams at {percent} % of training",
     "dreams": "Dreams",
     "reconstructions_at": "Validation images and their reconstructions, in pairs, at {percent} % of training",
@@ -209,7 +209,7 @@ ENGLISH = {
     "component": "component {n}",
     "unit_axis": "{name}, unit {n}",
     "kl_title": "KL divergence of each unit of {name}, nats",
-    "kl_help": "E[KL(q(z | x) || p(z))], sorted. Filled bars are active units, whose posterior mean has a variance "
+    "kl_help": "E[log q(z | x) - log p(z)], sorted. Filled bars are active units, whose posterior mean has a variance "
     "over the data above {threshold}: {active} of {units}.",
     "information": "{name}: {value} nats{error}, {kind} ({estimator}).",
     "information_help": "Mutual information says how much the draws of q tell of the data: it is what the divergence "
@@ -228,9 +228,10 @@ ENGLISH = {
     "manifold_help": "The mean of p(x | z) over a grid of z, at equal steps of the prior's probability.",
     "layers": "What each layer decides",
     "layers_one": "there is one layer of latent variables.",
-    "layers_help": "Each row has one draw of {above}, which stays; {below} and the data are drawn anew from column to "
-    "column. Shown are means of p(x | z) where they are known.",
-    "manifold_only_two": "a map of what is decoded needs exactly two latent dimensions.",
+    "layers_help": "Each row has one draw of {above}, which stays, and each column a new one of {below}. Shown is the "
+    "mean of p(x | z); where that is not known, a draw of x.",
+    "manifold_only_two": "a map of what is decoded needs exactly two latent dimensions, and nothing besides that is "
+    "drawn, such as a label.",
     "manifold_prior": "the grid follows a standard normal prior, and this model's prior is another.",
     "manifold_table": "the data are no images.",
     # neighbors
@@ -255,8 +256,10 @@ ENGLISH = {
     "figures_quick": "A quick evaluation made for this page: {rows}, {particles}, {weights} weights, {seconds} s.",
     "figures_stale": "evaluation.json is not of the weights that the run has now, so it was left aside.",
     "ladder": "The ladder of likelihoods",
-    "ladder_help": "From the lowest up, in nats, on one scale. The bands are standard errors over the rows, which all "
-    "of these share: between two of them the difference is surer than the bands look.",
+    "ladder_help": "From the lowest up, in nats, on one scale. A band is the Monte Carlo error, where it is known: how "
+    "far another seed may lie off, as a standard error.",
+    "ladder_rows": "The standard error over the rows, up to {error} nats, is no part of the bands: all of these are of "
+    "the same rows.",
     "figures_full": "For all rows and more particles:",
     "quantity": "quantity",
     "value": "value",
@@ -510,8 +513,8 @@ JAPANESE = {
     "frame": "{percent} %",
     "frame_epoch": "{percent} %、エポック {epoch}",
     "samples_at": "学習 {percent} % での標本",
-    "dreams_help": "マシンが見る夢、つまり最上層から順に p から抽出したものです。睡眠フェーズでは、q はこうした幻想から"
-    "学習します。",
+    "dreams_help": "マシンが見る夢、つまり最上層から順に p から抽出したものです。",
+    "dreams_taught": "睡眠フェーズでは、q はこうした幻想から学習します。",
     "dreams_at": "学習 {percent} % での夢",
     "dreams": "夢",
     "reconstructions_at": "学習 {percent} % での検証画像とその再構成の組",
@@ -566,8 +569,8 @@ JAPANESE = {
     "component": "第 {n} 主成分",
     "unit_axis": "{name} のユニット {n}",
     "kl_title": "{name} の各ユニットの KL ダイバージェンス（ナット）",
-    "kl_help": "E[KL(q(z | x) || p(z))] を大きい順に並べました。塗りつぶした棒は活性なユニット（事後平均のデータ上の分"
-    "散が {threshold} を超えるもの）で、{units} 個のうち {active} 個です。",
+    "kl_help": "E[log q(z | x) - log p(z)] を大きい順に並べました。塗りつぶした棒は活性なユニット（事後平均のデータ上の"
+    "分散が {threshold} を超えるもの）で、{units} 個のうち {active} 個です。",
     "information": "{name}：{value} ナット{error}（{kind}、{estimator}）。",
     "information_help": "相互情報量は、q からの抽出がデータについてどれだけのことを伝えるかを表します。事前分布からの"
     "ダイバージェンスのうち、集約事後分布のダイバージェンス KL(q(z) || p(z)) を除いた部分です。混合が許す最大値に"
@@ -585,9 +588,10 @@ JAPANESE = {
     "manifold_help": "z の格子点における p(x | z) の平均です。格子は事前分布の確率が等間隔になるように取りました。",
     "layers": "各層が決めるもの",
     "layers_one": "潜在変数の層は一つだけです。",
-    "layers_help": "各行では {above} の一つの抽出値を保ち、列ごとに {below} とデータを抽出し直しています。"
-    "p(x | z) の平均が求まる場合はそれを示します。",
-    "manifold_only_two": "復号した結果の地図には、ちょうど二次元の潜在変数が必要です。",
+    "layers_help": "各行では {above} の一つの抽出値を保ち、列ごとに {below} を抽出し直しています。"
+    "示すのは p(x | z) の平均で、求まらない場合は x の抽出値です。",
+    "manifold_only_two": "復号した結果の地図には、ちょうど二次元の潜在変数が必要で、ラベルなど、ほかに抽出される変数"
+    "があれば描けません。",
     "manifold_prior": "格子は標準正規分布に従いますが、このモデルの事前分布はそれとは異なります。",
     "manifold_table": "データが画像ではありません。",
     "neighbors_help": "左がモデルの標本、右がユークリッド距離で最も近い学習データです。距離をその下に書きました。",
@@ -610,8 +614,9 @@ JAPANESE = {
     "figures_quick": "このページのために簡易評価をしました：{rows}、{particles}、重みは {weights}、{seconds} 秒。",
     "figures_stale": "evaluation.json は今の重みについてのものではないので使いませんでした。",
     "ladder": "尤度のはしご",
-    "ladder_help": "低いものから順に、同じ目盛り（ナット）で並べています。帯は行についての標準誤差で、"
-    "どの推定も同じ行を使うため、二つの差は帯の見た目より確かです。",
+    "ladder_help": "低いものから順に、同じ目盛り（ナット）で並べています。帯は、求まる場合のモンテカルロ誤差、つまり"
+    "シードを変えたときのずれを表す標準誤差です。",
+    "ladder_rows": "行についての標準誤差（最大 {error} ナット）は、どの推定も同じ行を使うため、帯には含めていません。",
     "figures_full": "すべての行を、より多くの粒子で評価するには：",
     "quantity": "量",
     "value": "値",

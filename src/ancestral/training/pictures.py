@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,8 +17,12 @@ from ancestral.errors import AncestralError
 from ancestral.models.contract import CanReconstruct, CanSample
 from ancestral.training.folder import write_atomically
 
+Value = TypeVar("Value")
+
 MARGIN = 2
 """Pixels between two images of a grid."""
+PIXELS = 178_956_970
+"""The largest picture that Pillow opens."""
 
 
 def grid(images: Tensor, columns: int | None = None, zoom: int | None = None) -> Image.Image:
@@ -37,12 +42,8 @@ def grid(images: Tensor, columns: int | None = None, zoom: int | None = None) ->
         )
     pixels = (images.detach().float().clamp(0, 1) * 255).round().byte().cpu().permute(0, 2, 3, 1).numpy()
     n, height, width, channels = pixels.shape
-    columns = columns or math.ceil(math.sqrt(n))
-    rows = math.ceil(n / columns)
-    zoom = zoom or max(1, 56 // max(height, width))
-    canvas = np.full(
-        (rows * (height * zoom + MARGIN) + MARGIN, columns * (width * zoom + MARGIN) + MARGIN, channels), 96, np.uint8
-    )
+    columns, zoom, size = layout(n, height, width, columns, zoom)
+    canvas = np.full((*size, channels), 96, np.uint8)
     for i, image in enumerate(pixels):
         top = MARGIN + (i // columns) * (height * zoom + MARGIN)
         left = MARGIN + (i % columns) * (width * zoom + MARGIN)
@@ -50,20 +51,32 @@ def grid(images: Tensor, columns: int | None = None, zoom: int | None = None) ->
     return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
 
 
+def layout(
+    n: int, height: int, width: int, columns: int | None = None, zoom: int | None = None
+) -> tuple[int, int, tuple[int, int]]:
+    """The columns of a :func:`grid` of n images, its zoom, and its height and width in pixels."""
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    zoom = zoom or max(1, 56 // max(height, width))
+    return columns, zoom, (rows * (height * zoom + MARGIN) + MARGIN, columns * (width * zoom + MARGIN) + MARGIN)
+
+
+def mean_or_draw(compute: Callable[[bool], Value]) -> tuple[Value, bool]:
+    """What is computed of means, or of draws (called with True) where no mean is known; and whether it is of draws."""
+    try:
+        return compute(False), False
+    except AncestralError:
+        return compute(True), True
+
+
 def sampled(model: CanSample, count: int, **given: Any) -> tuple[Tensor, bool]:
     """Means of p(x | z), or draws of it where it has no mean in closed form; and whether they are draws."""
-    try:
-        return model.sample(count, mean=True, **given), False
-    except AncestralError:
-        return model.sample(count, **given), True
+    return mean_or_draw(lambda draw: model.sample(count, mean=not draw, **given))
 
 
 def reconstructed(model: CanReconstruct, x: Tensor, y: Tensor | None) -> tuple[Tensor, bool]:
     """Reconstructions, and whether they are of a draw: q(z | x) may have no mean in closed form, as with flows."""
-    try:
-        return model.reconstruct(x, y=y), False
-    except AncestralError:
-        return model.reconstruct(x, sample=True, y=y), True
+    return mean_or_draw(lambda draw: model.reconstruct(x, sample=draw, y=y))
 
 
 def save_picture(image: Image.Image, path: Path) -> None:
