@@ -303,9 +303,9 @@ LABELS = {"aevb": "AEVB", "wake-sleep": "wake-sleep", "mcem": "Monte Carlo EM"}
 def panel(axes: Any, chosen: dict[str, dict[str, Any]], title: str, limits: tuple[float, float]) -> None:
     for name, record in chosen.items():
         rule = name.rsplit("/", 1)[1]
-        samples = [point["samples"] for point in record["curve"]]
         for split, style in (("train", "-"), ("test", "--")):
-            values = [point[split] for point in record["curve"]]
+            points = [point for point in record["curve"] if split in point]
+            samples, values = ([point[key] for point in points] for key in ("samples", split))
             axes.plot(samples, values, style, color=COLORS[rule], label=f"{LABELS[rule]} ({split})", linewidth=1.2)
     axes.set_title(title, fontsize=9)
     axes.set_ylim(*limits)
@@ -381,7 +381,7 @@ def claims() -> str:
     """At every size: is AEVB above wake-sleep after as many samples, how many does it need to get there, and does it
     learn by heart, so that the test bound has fallen from its best?"""
     lines = [
-        "| model | samples | AEVB: train / test | wake-sleep: train / test | samples until AEVB is as good "
+        "| model | samples | AEVB: train / test | wake-sleep: train / test | samples until AEVB is as good (train) "
         "| AEVB: below its best test |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
@@ -393,8 +393,8 @@ def claims() -> str:
         curves = [{point["samples"]: point for point in r["curve"]} for r in (record, other)]
         last = max(curves[0].keys() & curves[1].keys())
         mine, theirs = (curve[last] for curve in curves)
-        needed = next((samples for samples, point in curves[0].items() if point["test"] >= theirs["test"]), None)
-        best = max(point["test"] for samples, point in curves[0].items() if samples <= last)
+        needed = next((n for n, point in curves[0].items() if point["train"] >= theirs["train"]), None)
+        best = max(point["test"] for n, point in curves[0].items() if n <= last and "test" in point)
         lines.append(
             f"| {name.removesuffix('/aevb')} | {last:,} | {mine['train']:.2f} / {mine['test']:.2f} "
             f"| {theirs['train']:.2f} / {theirs['test']:.2f} | {'never' if needed is None else f'{needed:,}'} "

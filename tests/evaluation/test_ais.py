@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Gamma, Independent, MultivariateNormal, Normal
 
 from ancestral import Joint, Trace, bernoulli, bernoulli_bias, linear
-from ancestral.errors import AncestralError, GraphError
+from ancestral.errors import AncestralError, GraphError, ShapeError
 from ancestral.evaluation import Annealed, annealed_importance_sampling, bidirectional
 from ancestral.evaluation.ais import relative_variance, schedule
 from ancestral.objectives import memory
@@ -222,6 +222,71 @@ def test_what_can_not_be_annealed_is_an_error(linear_gaussian: Any) -> None:
     discrete = Joint({"h": bernoulli_bias(3), "x | h": bernoulli(linear(3, 5))})
     with pytest.raises(AncestralError, match="'h', a Bernoulli, is discrete"):
         annealed_importance_sampling(discrete, {"x": torch.zeros(2, 5)})
+
+
+class Dropped(nn.Module):
+    """z ~ N(0, 1) in 3 dimensions, x | z ~ N(f(z), 0.5²) with dropout in f; and a q that runs f too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.network = nn.Sequential(linear(3, 7), nn.Dropout(), linear(7, 3)).double()
+
+    def forward(self, trace: Trace) -> None:
+        z = trace.sample("z", Independent(Normal(torch.zeros(3).double(), 1.0), 1))
+        trace.sample("x", Independent(Normal(self.network(z), 0.5), 1))
+
+    def q(self, trace: Trace) -> None:
+        trace.sample("z", Independent(Normal(self.network(trace["x"]), 1.0), 1))
+
+
+@pytest.mark.parametrize("start", ["prior", "posterior"])
+def test_data_and_chains_of_a_model_in_training_are_those_after_training(start: str) -> None:
+    p = Dropped()
+    found = []
+    for training in (False, True):
+        torch.manual_seed(1)
+        q = p.q if start == "posterior" else None
+        found.append(bidirectional(p.train(training), {"x": torch.ones(11, 3).double()}, 3, 7, 2, q=q))
+        assert all(module.training == training for module in p.modules())
+    for name in ("given", "lower", "upper"):
+        after, during = (getattr(one, name) for one in found)
+        if name == "given":
+            torch.testing.assert_close(during, after)
+        else:
+            torch.testing.assert_close(during.log_weights, after.log_weights)
+
+
+def test_a_single_temperature_has_no_transition_whose_acceptance_is_known(linear_gaussian: Any) -> None:
+    given = {"x": linear_gaussian.x}
+    assert annealed_importance_sampling(linear_gaussian.p, given, 3, 1).acceptance.isnan().all()
+    assert annealed_importance_sampling(linear_gaussian.p, given, 3, 2).acceptance.isfinite().all()
+
+
+def test_an_exact_draw_has_the_names_and_shapes_of_the_latent_variables(linear_gaussian: Any) -> None:
+    m, z = linear_gaussian, torch.zeros(7, 3).double()
+    for exact, error, words in (
+        ({}, GraphError, "there are no draws"),
+        ({"zz": z}, GraphError, "no value is given for 'z'"),
+        ({"z": z, "zz": z}, GraphError, "draws of 'zz', which p does not draw"),
+        ({"z": z, "x": m.x}, GraphError, "draws of 'x', which is given too"),
+        ({"z": z[:5]}, ShapeError, r"shape \(1, 5, 3\), but .* takes \(chains, batch, \*event\) = \(1, 7, 3\)"),
+        ({"z": z[:, :2]}, ShapeError, r"shape \(1, 7, 2\)"),
+    ):
+        with pytest.raises(error, match=words):
+            annealed_importance_sampling(m.p, {"x": m.x}, 2, 3, 1, exact=exact)
+
+
+def test_no_rows_and_names_that_nothing_knows_are_errors(linear_gaussian: Any) -> None:
+    m, q = linear_gaussian, Joint({"z | x, y": lambda x, y: m.rough_posterior(x + y)})
+    with pytest.raises(ShapeError, match="the batch is empty: the given x has no rows"):
+        annealed_importance_sampling(m.p, {"x": m.x[:0]})
+    given = {"x": m.x, "y": torch.zeros(7, 5).double()}
+    with pytest.raises(GraphError, match="a value is given for 'y', which the model neither samples"):
+        annealed_importance_sampling(m.p, given, 2, 3, 1)
+    annealed_importance_sampling(m.p, given, 2, 3, 1, q=q)
+    with pytest.raises(GraphError, match="a value is given for 'w', which neither model samples"):
+        annealed_importance_sampling(m.p, {**given, "w": m.x}, 2, 3, 1, q=q)
 
 
 def test_what_p_is_conditioned_on_stays_when_data_are_drawn_anew() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from ancestral import Joint, LatentVariableModel, bernoulli, bernoulli_bias, elbo, linear
+from ancestral import Joint, LatentVariableModel, bernoulli, bernoulli_bias, elbo, linear, standard_normal
 from ancestral.configs import DataConfig
 from ancestral.data.dataset import Dataset, Rows
 from ancestral.data.loading import assemble
@@ -60,6 +60,26 @@ def test_an_encoder_that_gives_the_best_gaussians_has_no_amortization_gap(linear
     )
     assert gaps.amortization.abs().max().item() < 0.01
     torch.testing.assert_close(gaps.approximation, divergence(known, best_gaussian(known, x), x), atol=0.03, rtol=0)
+
+
+def test_log_p_of_x_is_estimated_with_the_draws_of_both(linear_gaussian: Any) -> None:
+    """With one particle it is the logarithm of the mean of the two weights, whose logarithms are the ELBOs."""
+    known = linear_gaussian
+    gaps = inference_gaps(known.p, Joint({"z | x": known.rough_posterior}), {"x": known.x}, steps=5, particles=1)
+    assert gaps.amortization.abs().min().item() > 1e-3
+    torch.testing.assert_close(gaps.approximation, torch.log((1 + torch.exp(-gaps.amortization)) / 2))
+
+
+def test_the_gaps_of_a_model_in_training_are_those_after_training() -> None:
+    torch.manual_seed(0)
+    p = Joint({"z": standard_normal(2), "x | z": bernoulli(nn.Sequential(linear(2, 7), nn.Dropout(), linear(7, 5)))})
+    q = Joint({"z | x": Gaussian(nn.Sequential(linear(5, 7), nn.BatchNorm1d(7), linear(7, 4)))})
+    found, x = [], torch.rand(3, 5).round()
+    for training in (False, True):
+        torch.manual_seed(1)
+        found.append(inference_gaps(p.train(training), q.train(training), {"x": x}, steps=2, particles=3))
+    torch.testing.assert_close(found[1].approximation, found[0].approximation)
+    torch.testing.assert_close(found[1].amortization, found[0].amortization)
 
 
 def test_both_bounds_have_the_same_noise_in_several_passes_too(

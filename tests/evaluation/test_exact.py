@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Binomial, Independent, Normal, OneHotCategorical, Poisson
 
 from ancestral import Joint, Trace, bernoulli, bernoulli_bias, linear, standard_normal
-from ancestral.errors import AncestralError, GraphError
+from ancestral.errors import AncestralError, GraphError, ShapeError
 from ancestral.evaluation import exact, exact_log_prob
 
 
@@ -129,6 +129,10 @@ def test_data_that_p_does_not_draw_or_that_lie_outside_are_errors(two_layers: An
         exact_log_prob(Joint({"h": bernoulli_bias(3)}), {"w": bits(3)})
     with pytest.raises(AncestralError, match="outside the support"):
         exact_log_prob(two_layers.p, {"x": bits(4) + 0.3})
+    with pytest.raises(ShapeError, match="the batch is empty"):
+        exact_log_prob(two_layers.p, {"x": bits(4)[:0]})
+    with pytest.raises(GraphError, match="a value is given for 'w', which the model neither samples"):
+        exact_log_prob(two_layers.p, {"x": bits(4), "w": bits(4)})
 
 
 def test_a_conditional_of_labels_alone() -> None:

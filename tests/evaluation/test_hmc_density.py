@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributions import Gamma, Independent, Normal, Poisson
 
 from ancestral import Joint, Trace, standard_normal
-from ancestral.errors import AncestralError
+from ancestral.errors import AncestralError, ShapeError
 from ancestral.evaluation import hmc_density
 
 
@@ -60,6 +60,11 @@ def test_a_positive_variable() -> None:
 def test_settings_out_of_range_are_errors(linear_gaussian: Any, options: dict[str, int], words: str) -> None:
     with pytest.raises(AncestralError, match=words):
         hmc_density(linear_gaussian.p, {"x": linear_gaussian.x}, **options)  # type: ignore[arg-type]
+
+
+def test_no_rows_are_an_error(linear_gaussian: Any) -> None:
+    with pytest.raises(ShapeError, match="the batch is empty"):
+        hmc_density(linear_gaussian.p, {"x": linear_gaussian.x[:0]})
 
 
 def test_five_dimensions_are_too_many(linear_gaussian: Any) -> None:

@@ -18,7 +18,7 @@ from ancestral.data.dataset import Dataset, Rows
 from ancestral.data.loading import assemble
 from ancestral.data.raw import Raw
 from ancestral.distributions import flow_parameters, flowed
-from ancestral.errors import AncestralError
+from ancestral.errors import AncestralError, ShapeError
 from ancestral.evaluation import information, mutual_information
 
 
@@ -73,6 +73,22 @@ def test_a_posterior_that_does_not_look_at_the_data_says_nothing_of_them() -> No
 
     (found,) = mutual_information(Joint({"z | x": conditional}), {"x": torch.randn(53, 3)})
     torch.testing.assert_close(found.values, torch.zeros(53, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+def test_a_posterior_in_training_says_what_it_says_after_training() -> None:
+    torch.manual_seed(3)
+    q = Joint({"z | x": normal(nn.Sequential(linear(3, 7), nn.Dropout(), linear(7, 4)))})
+    x, found = torch.randn(11, 3), []
+    for training in (False, True):
+        torch.manual_seed(0)
+        found += mutual_information(q.train(training), {"x": x})
+    torch.testing.assert_close(found[1].values, found[0].values)
+    assert all(module.training for module in q.modules())
+
+
+def test_no_datapoints_are_an_error() -> None:
+    with pytest.raises(ShapeError, match="the batch is empty"):
+        mutual_information(noisy(0.7), {"x": torch.zeros(0, 1)})
 
 
 class Tables(nn.Module):

@@ -20,6 +20,7 @@ from ancestral import (
     Trace,
     bernoulli,
     elbo,
+    iwae,
     linear,
     normal,
     standard_normal,
@@ -211,6 +212,25 @@ def test_deterministic_features_of_q_are_no_latents() -> None:
     q = Joint({"h | x": linear(5, 2), "z | h": normal(linear(2, 6))})
     elbo(p, q, {"x": torch.ones(7, 5)}, 2).sum().backward()
     assert all(w.grad is not None for w in [*p.parameters(), *q.parameters()])
+
+
+def test_a_name_that_neither_model_knows_is_an_error() -> None:
+    p = Joint({"z": standard_normal(3), "x | z": bernoulli(linear(3, 5))}, given=["y"])
+    q = Joint({"z | x": normal(linear(5, 6))})
+    x = torch.ones(7, 5)
+    elbo(p, q, {"x": x, "y": x})  # declared, though nothing reads it
+    for bound in (elbo(p, p, {"x": x, "y": x}), iwae(p, q, {"x": x, "y": x}, 2)):
+        assert bound.shape == (7,)
+    with pytest.raises(GraphError, match=r"given for 'xx', which neither model samples nor is .*Did you mean 'x'"):
+        elbo(p, q, {"x": x, "xx": x})
+    with pytest.raises(GraphError, match=r"given for 'xx', which the model neither samples"):
+        elbo(p, p, {"x": x, "xx": x})
+
+
+def test_an_empty_batch_is_an_error() -> None:
+    p = Joint({"z": standard_normal(3), "x | z": bernoulli(linear(3, 5))})
+    with pytest.raises(ShapeError, match="the batch is empty: the given x has no rows"):
+        elbo(p, Joint({"z | x": normal(linear(5, 6))}), {"x": torch.ones(0, 5)})
 
 
 def test_an_observed_condition_is_given_to_p_and_q() -> None:

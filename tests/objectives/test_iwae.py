@@ -12,6 +12,7 @@ from torch.distributions import Bernoulli, Independent
 
 from ancestral import AncestralError, AncestralSampling, Joint, elbo, iwae, linear, normal, standard_normal
 from ancestral.objectives import elbo_terms, expectation, log_weight
+from ancestral.objectives.iwae import bounds, log_weights
 
 
 def test_with_one_particle_it_is_the_elbo_in_value_and_gradient() -> None:
@@ -69,6 +70,31 @@ def test_many_particles_estimate_log_p_of_x_of_discrete_latents(two_layers: Any)
     with torch.no_grad():
         value = iwae(two_layers.p, two_layers.q, {"x": x}, 100_003, AncestralSampling())
         torch.testing.assert_close(value, two_layers.by_hand(x)[0], atol=0.05, rtol=0)
+
+
+def test_the_variance_of_the_bound_is_what_repetitions_show(linear_gaussian: Any) -> None:
+    torch.manual_seed(0)
+    m, repeats, particles = linear_gaussian, 1009, 101
+    x = m.x[2].expand(repeats, 5)
+    found = bounds(m.p, Joint({"z | x": m.rough_posterior}), {"x": x}, particles)
+    assert found.variance.mean().item() == pytest.approx(found.log_prob.var().item(), rel=0.15)
+    by_hand = []
+    for size in (101, 13):  # in one pass and in several
+        torch.manual_seed(1)
+        by_hand.append(bounds(m.p, Joint({"z | x": m.rough_posterior}), {"x": x}, particles, size).variance)
+    torch.manual_seed(1)
+    log_w, *_ = log_weights(m.p, Joint({"z | x": m.rough_posterior}), {"x": x}, particles)[0]
+    weights = (log_w - log_w.mean(0)).exp()
+    torch.testing.assert_close(by_hand[0], weights.var(0) / weights.mean(0) ** 2 / particles)
+    assert by_hand[1].mean().item() == pytest.approx(by_hand[0].mean().item(), rel=0.1)
+
+
+def test_equal_weights_have_no_variance_and_a_single_one_none_that_is_known(linear_gaussian: Any) -> None:
+    m = linear_gaussian
+    q, far = Joint({"z | x": m.posterior}), {"x": m.x + 1e3}
+    torch.testing.assert_close(bounds(m.p, q, {"x": m.x}, 11, 3).variance, torch.zeros(7).double(), atol=1e-12, rtol=0)
+    assert bounds(m.p, q, {"x": m.x}, 1).variance.isnan().all()
+    assert (bounds(m.p, Joint({"z | x": m.rough_posterior}), far, 11, 3).variance >= 0).all()
 
 
 def test_the_weighted_likelihoods_of_all_images_sum_to_one() -> None:

@@ -129,7 +129,7 @@ def test_a_q_that_lacks_a_latent_variable_is_an_error(linear_gaussian: Any) -> N
     m = linear_gaussian
     q = Joint({"w | x": m.posterior})
     with pytest.raises(GraphError, match="does not draw 'z'"):
-        LogJoint(m.p, {"x": m.x}).draw_from(q, 2)
+        LogJoint(m.p, {"x": m.x}, q).draw(2)
 
 
 def test_it_is_one_density_of_a_model_that_is_being_trained() -> None:

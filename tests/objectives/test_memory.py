@@ -38,6 +38,8 @@ def test_on_a_gpu_the_memory_alone_counts(monkeypatch: pytest.MonkeyPatch) -> No
     assert memory.at_once(11, 10, torch.device("cuda")) == 4
 
 
-def test_where_nobody_says_how_much_memory_is_free_all_go_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda device: float("inf"))
-    assert memory.at_once(11, 10, torch.device("mps")) == 11
+def test_where_nobody_says_how_much_memory_is_free_a_pass_takes_one_gibibyte_at_most() -> None:
+    assert memory.free_memory(torch.device("mps")) == float("inf")
+    assert memory.at_once(11, 2**30 // 11, torch.device("mps")) == 11
+    assert memory.at_once(11, 2**30 // 5, torch.device("mps")) == 4
+    assert memory.at_once(11, 2**31, torch.device("mps")) == 1

@@ -145,7 +145,34 @@ def test_discrete_latents_numbers_out_of_range_and_missing_draws_are_errors(line
     for values, words in (
         ({}, "no draws"),
         ({"a": z}, "no value is given for 'z'"),
-        ({"z": z, "a": z}, "draws of 'a'"),
+        ({"z": z[:0]}, "no draws"),
+        ({"z": z, "a": z}, "draws of 'a', which p does not draw"),
+        ({"z": z, "x": z}, "draws of 'x', which is given too"),
     ):
         with pytest.raises(GraphError, match=words):
             monte_carlo_em(known.p, given, values)
+    with pytest.raises(GraphError, match="a value is given for 'y', which the model neither samples"):
+        monte_carlo_em(known.p, {**given, "y": known.x}, {"z": z})
+    with pytest.raises(GraphError, match="a value is given for 'y', which the model neither samples"):
+        posterior_draws(known.p, {**given, "y": known.x})
+
+
+@pytest.mark.parametrize("shape", [(7, 3), (2, 1, 3), (2, 7, 1), (2, 7, 1, 3), (2, 5, 3), ()])
+def test_draws_have_the_shape_of_their_variable(linear_gaussian: Any, shape: tuple[int, ...]) -> None:
+    z = torch.zeros(shape, dtype=torch.float64)
+    with pytest.raises(ShapeError, match=r"draws of 'z' have shape .* takes \(chains, batch, \*event\)"):
+        monte_carlo_em(linear_gaussian.p, {"x": linear_gaussian.x}, {"z": z})
+
+
+def test_all_variables_have_as_many_chains() -> None:
+    p = Joint({"a": prior, "b": prior, "x | a, b": lambda a, b: Independent(Normal(a + b, 1.0), 1)})
+    z, x = torch.zeros(3, 5, 2, dtype=torch.float64), torch.zeros(5, 2, dtype=torch.float64)
+    assert monte_carlo_em(p, {"x": x}, {"a": z, "b": z}).shape == (5,)
+    with pytest.raises(ShapeError, match=r"'b' have shape \(1, 5, 2\).* = \(3, 5, 2\)"):
+        monte_carlo_em(p, {"x": x}, {"a": z, "b": z[:1]})
+
+
+def test_given_values_have_the_shape_of_their_variable(linear_gaussian: Any) -> None:
+    z = torch.zeros(2, 7, 3, dtype=torch.float64)
+    with pytest.raises(ShapeError, match=r"given value of 'x' has shape \(7, 2, 5\), .*\(batch, \*event\) = \(7, 5\)"):
+        monte_carlo_em(linear_gaussian.p, {"x": linear_gaussian.x[:, None].expand(7, 2, 5)}, {"z": z})

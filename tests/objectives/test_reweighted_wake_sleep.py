@@ -197,6 +197,15 @@ def test_far_away_weights_do_not_overflow(linear_gaussian: Any) -> None:
         assert value.isfinite().all()
 
 
+def test_the_effective_sample_size_is_no_more_than_there_are_particles() -> None:
+    torch.manual_seed(0)
+    p = Joint({"z": standard_normal(2), "x | z": lambda z: Independent(Normal(1e-5 * z, 1.0), 1)})
+    q = Joint({"z | x": lambda x: standard_normal(2)()})  # next to the posterior, in float32
+    size = reweighted_wake_sleep_terms(p, q, {"x": torch.randn(53, 2)}, 1000).effective_sample_size
+    assert (size > 999).all()
+    assert (size <= 1000).all()
+
+
 def test_a_phase_that_is_none_is_an_error_with_those_there_are(two_layers: Any) -> None:
     given = {"x": torch.ones(7, 4).double()}
     with pytest.raises(AncestralError, match=r"no phase 'slep'. Did you mean 'sleep'\? Known: both, sleep, wake"):

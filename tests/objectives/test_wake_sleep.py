@@ -183,6 +183,8 @@ def test_p_and_q_must_have_the_same_latents() -> None:
         wake_sleep(other, Joint({"z | x": normal(linear(5, 6))}), {"x": x})
     with pytest.raises(GraphError, match="'x', a parent of 'z', is neither given nor drawn"):
         wake_sleep(p, Joint({"z | x": normal(linear(5, 6))}), {"y": x})
+    with pytest.raises(GraphError, match="a value is given for 'y', which neither model samples"):
+        wake_sleep(p, Joint({"z | x": normal(linear(5, 6))}), {"x": x, "y": x})
 
 
 def test_the_sum_of_the_losses_learns_a_model_that_q_can_invert() -> None:

@@ -10,6 +10,7 @@ from ancestral.core.trace import (
     Site,
     Trace,
     check_event,
+    check_known,
     run,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "Site",
     "Trace",
     "check_event",
+    "check_known",
     "run",
 ]

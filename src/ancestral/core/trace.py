@@ -184,7 +184,8 @@ class Trace:
     @property
     def unused(self) -> list[str]:
         """The names of given values that the model has neither scored nor read."""
-        return [name for name in self.values if name in self._given - self._read - self.sites.keys()]
+        met = self._read.union(self.sites)
+        return [name for name in self.values if name in self._given and name not in met]
 
     @property
     def drawn(self) -> list[str]:
@@ -302,11 +303,19 @@ def run(
     """
     trace = Trace(shape, given, estimators)
     model(trace)
-    conditions = getattr(model, "given", ())  # a Joint may declare a variable that no conditional reads
-    for name in trace.unused:
-        if name not in conditions:
-            raise GraphError(
-                f"a value is given for {name!r}, which the model neither samples nor is conditioned on. "
-                + nearest(name, [*trace.sites, *conditions])
-            )
+    check_known((model, trace))
     return trace
+
+
+def check_known(*runs: tuple[Callable[[Trace], Any], Trace]) -> None:
+    """Raise for a value given to the first run whose name no model of the runs samples or is conditioned on."""
+    for name in runs[0][1].unused:
+        # a Joint may declare a variable that no conditional reads
+        if any(name not in trace.unused or name in getattr(model, "given", ()) for model, trace in runs):
+            continue
+        known = [known for model, trace in runs for known in (*trace.sites, *getattr(model, "given", ()))]
+        who = "the model neither" if len(runs) == 1 else "neither model"
+        raise GraphError(
+            f"a value is given for {name!r}, which {who} samples nor is conditioned on. "
+            + nearest(name, dict.fromkeys(known))
+        )

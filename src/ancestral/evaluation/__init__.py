@@ -7,7 +7,7 @@ from ancestral.evaluation.effective_sample_size import effective_sample_size
 from ancestral.evaluation.exact import exact_log_prob
 from ancestral.evaluation.figures import Figure
 from ancestral.evaluation.hmc_density import HMCDensity, hmc_density
-from ancestral.evaluation.interpolation import interpolate, is_standard_normal, latent_grid
+from ancestral.evaluation.interpolation import drawn_besides_data, interpolate, is_standard_normal, latent_grid
 from ancestral.evaluation.latents import active_units, activity
 from ancestral.evaluation.likelihood import bounds, evaluate
 from ancestral.evaluation.mutual_information import Information, information, mutual_information
@@ -29,6 +29,7 @@ __all__ = [
     "bidirectional",
     "bounds",
     "classification",
+    "drawn_besides_data",
     "effective_sample_size",
     "evaluate",
     "exact_log_prob",

@@ -30,7 +30,7 @@ class Annealed:
     """``[chains, batch]``, float64, nats: each weight has the expectation p(x), or 1 / p(x) where annealing was
     reversed."""
     acceptance: Tensor
-    """Mean probability with which a transition was accepted, ``[batch]``, float64."""
+    """Mean probability with which a transition was accepted, ``[batch]``, float64; NaN where none was made."""
     reversed: bool = False
 
     @property
@@ -113,16 +113,17 @@ def annealed_importance_sampling(
 
     Raises:
         AncestralError: a latent variable is discrete, or a number is out of range.
-        GraphError: p has no latent variable, or q does not draw one.
+        GraphError: p has no latent variable, q or ``exact`` lacks one, or a name is given that neither p nor q knows.
+        ShapeError: ``exact`` does not have the shapes of the latent variables.
 
     Source: Neal (2001), eq. 4-11; Wu, Burda, Salakhutdinov and Grosse (2017); Grosse, Ghahramani and Adams (2015), the
     reverse.
     """
     check_counts(chains=chains, temperatures=temperatures, steps=steps)
     check_target(target)
-    path = _Path(LogJoint(p, given), q)
-    joint = path.joint
-    start = path.draw(1)
+    joint = LogJoint(p, given, q)
+    path = _Path(joint)
+    start = joint.draw(1)
     each = bytes_made(lambda: path.state(start, 1.0))
     size = at_once(chains, each, start.device)
     found = _pilot(path, size, max(FEWEST, temperatures // PILOT), steps, target)
@@ -131,11 +132,11 @@ def annealed_importance_sampling(
     step = [found[round(t * (len(found) - 1) / temperatures)] for t in range(temperatures + 1)]
     if exact is not None:
         inverse, step = inverse[::-1], step[::-1]
-        ends = joint.position({name: exact[name][None] for name in joint.places})
+        ends = joint.position({name: value[None] for name, value in exact.items()})
     log_weights, acceptance = [], torch.zeros(joint.rows, dtype=torch.float64, device=start.device)
     for begin in range(0, chains, size):
         count = min(size, chains - begin)
-        position = path.draw(count) if exact is None else ends.expand(count, *ends.shape[1:])
+        position = joint.draw(count) if exact is None else ends.expand(count, *ends.shape[1:])
         weights, accepted = _anneal(path, position, inverse, step, steps)
         log_weights.append(weights)
         acceptance += accepted * count / chains
@@ -145,11 +146,8 @@ def annealed_importance_sampling(
 class _Path:
     """The densities from π(z) to p(x, z)."""
 
-    def __init__(self, joint: LogJoint, q: Callable[[Trace], Any] | None) -> None:
-        self.joint, self.q = joint, q
-
-    def draw(self, chains: int) -> Tensor:
-        return self.joint.draw(chains) if self.q is None else self.joint.draw_from(self.q, chains)
+    def __init__(self, joint: LogJoint) -> None:
+        self.joint, self.q = joint, joint.q
 
     def parts(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """log π(u) and log p(x, u) - log π(u), ``[chains, batch]`` each."""
@@ -198,12 +196,12 @@ def _anneal(
             state, accepted = transition(path.at(inverse[t]), state, step[t], steps)
             position = state.position
             acceptance += over_chains(accepted)
-    return total, acceptance / max(1, len(inverse) - 2)
+    return total, acceptance / (len(inverse) - 2)  # with a single temperature there is no transition
 
 
 def _pilot(path: _Path, chains: int, temperatures: int, steps: int, target: float) -> list[Tensor]:
     """Step sizes ``[batch]`` at each temperature, found on the way."""
-    position = path.draw(chains)
+    position = path.joint.draw(chains)
     step = position.new_full((position.shape[-2],), STEP)
     found = []
     for inverse in schedule(temperatures):
@@ -249,9 +247,9 @@ def bidirectional(
 
     Source: Grosse, Ghahramani and Adams (2015); Wu, Burda, Salakhutdinov and Grosse (2017), section 2.3.
     """
-    joint = LogJoint(p, given)
+    joint = LogJoint(p, given, q)
     kept = {name: value for name, value in given.items() if name not in joint.observed}
-    with torch.no_grad():
+    with torch.no_grad(), evaluated(p):  # the density that is estimated
         trace = Trace((joint.rows,), kept, AncestralSampling())
         p(trace)
     simulated = {**kept, **{name: trace[name] for name in joint.observed}}

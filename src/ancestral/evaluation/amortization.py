@@ -17,7 +17,7 @@ from torch import Tensor
 from ancestral.core import Trace
 from ancestral.data import Dataset
 from ancestral.errors import AncestralError
-from ancestral.evaluation.figures import Figure
+from ancestral.evaluation.figures import Figure, counted
 from ancestral.evaluation.unfinished import Unfinished, digest_of, seed_from
 from ancestral.models import LatentVariableModel
 from ancestral.models.contract import evaluating
@@ -25,6 +25,7 @@ from ancestral.models.free_posterior import FreePosterior, freed
 from ancestral.objectives import elbo
 from ancestral.objectives.hmc import check_counts
 from ancestral.objectives.iwae import bounds
+from ancestral.objectives.log_joint import evaluated
 from ancestral.objectives.memory import at_once, bytes_made
 
 ROWS = 100
@@ -73,12 +74,26 @@ def inference_gaps(
         particles: draws by which the ELBOs and log p(x) are estimated.
         progress: called with the steps done, after each.
 
+    Dropout and batch normalization are as after training.
+
     Raises:
         AncestralError: a number is out of range, or q is no diagonal Gaussian.
 
     Source: Cremer, Li and Duvenaud (2018), Inference suboptimality in variational autoencoders, eq. 4 and 5.
     """
     check_counts(steps=steps, particles=particles)
+    with evaluated(p), evaluated(q):
+        return _gaps(p, q, given, steps, particles, progress)
+
+
+def _gaps(
+    p: Callable[[Trace], Any],
+    q: Callable[[Trace], Any],
+    given: Mapping[str, Tensor],
+    steps: int,
+    particles: int,
+    progress: Callable[[int], None] | None,
+) -> Gaps:
     best = freed(q, given)
     parameters = list(best.parameters())
     optimizer = torch.optim.Adam(parameters, LEARNING_RATE)
@@ -168,7 +183,7 @@ def amortization_gap(
         error = values.std().item() / math.sqrt(rows) if rows > 1 else None
         return Figure(
             name, values.mean().item(), "nats", "estimate", words, error, rows, particles,
-            f"{data.name}, {split}, first {rows} rows", data.digest(split), seed,  # type: ignore[arg-type]
+            f"{data.name}, {split}, first {counted(rows, 'row')}", data.digest(split), seed,  # type: ignore[arg-type]
             model.likelihood(),
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ import torch
 
 from ancestral.data import Dataset
 from ancestral.errors import AncestralError
-from ancestral.evaluation.figures import Figure
+from ancestral.evaluation.figures import Figure, counted
 from ancestral.models import LatentVariableModel
 from ancestral.models.contract import evaluating
 from ancestral.objectives.hmc import check_counts
@@ -61,5 +61,5 @@ def effective_sample_size(
     return Figure(
         "effective sample size", values.mean().item(), f"of {particles}", "estimate",
         f"weights of {particles} particles from q", values.std().item() / math.sqrt(rows) if rows > 1 else None, rows,
-        particles, f"{data.name}, {split}, first {rows} rows", data.digest(split), seed,  # type: ignore[arg-type]
+        particles, f"{data.name}, {split}, first {counted(rows, 'row')}", data.digest(split), seed,  # type: ignore[arg-type]
     )  # fmt: skip

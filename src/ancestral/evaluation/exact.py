@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancestral.core import AncestralSampling, Trace
+from ancestral.core import AncestralSampling, Trace, check_known
 from ancestral.distributions.support import base_of, check_support, enumerate_support, is_density
 from ancestral.errors import AncestralError, EstimatorError, GraphError
 from ancestral.objectives.expectation import batch_of
@@ -36,7 +36,7 @@ def exact_log_prob(p: Callable[[Trace], Any], given: Mapping[str, Tensor], most:
 
     Raises:
         AncestralError: a latent variable has not finitely many values, or there are more than ``most``.
-        GraphError: none of the given values is one that p draws.
+        GraphError: none of the given values is one that p draws, or one is of a name that p does not know.
     """
     with evaluated(p):
         return _summed(p, given, most)
@@ -49,6 +49,7 @@ def _summed(p: Callable[[Trace], Any], given: Mapping[str, Tensor], most: int) -
     observed = [name for name in example.sites if name not in example.drawn]
     if not observed:
         raise GraphError(f"p draws none of the given {', '.join(given)}: there is no likelihood of them.")
+    check_known((p, example))
     for name in observed:
         check_support(name, example.sites[name].distribution, example.sites[name].value)
     supports = {}

@@ -33,6 +33,11 @@ class Figure:
     """The mean probability with which Hamiltonian Monte Carlo accepted."""
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
 def beside(before: Sequence[Figure], new: Sequence[Figure]) -> list[Figure]:
     """New figures, with those before that they don't replace.
 

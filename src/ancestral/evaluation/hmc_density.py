@@ -78,7 +78,7 @@ def hmc_density(
     Source: Kingma and Welling (2014), appendix D; Gelfand and Dey (1994), eq. 5; Robert and Wraith (2009), the cut.
     """
     check_counts(chains=chains, steps=steps, draws=draws)
-    joint = LogJoint(p, given)
+    joint = LogJoint(p, given, q)
     if joint.dimensions > MOST_DIMENSIONS:
         raise AncestralError(
             f"the latent space has {joint.dimensions} dimensions, but the density that hmc fits is to be trusted in "
@@ -88,7 +88,7 @@ def hmc_density(
         raise AncestralError(f"chains is {chains}, but half fit the density and half are weighed: give 4, 6, 8, ….")
     if chains // 2 * draws <= joint.dimensions:
         raise AncestralError(f"{chains // 2 * draws} draws fit no density in {joint.dimensions} dimensions: draw more.")
-    start = joint.draw(chains) if q is None else joint.draw_from(q, chains)
+    start = joint.draw(chains)
     size = at_once(chains, bytes_made(lambda: state_at(joint, start[:1])), start.device)
     parts = [hmc(joint, start[i : i + size], draws, burn_in, steps) for i in range(0, chains, size)]
     positions = torch.cat([part.positions for part in parts], 1)  # [draws, chains, batch, d]

@@ -12,19 +12,19 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from ancestral.core import Joint, Trace
 from ancestral.data import Dataset
-from ancestral.distributions import bits_per_dimension
+from ancestral.distributions import FlowedNormal, bits_per_dimension
 from ancestral.distributions.support import is_density
 from ancestral.errors import AncestralError, nearest
 from ancestral.evaluation.ais import annealed_importance_sampling, bidirectional
 from ancestral.evaluation.exact import exact_log_prob
-from ancestral.evaluation.figures import Figure
+from ancestral.evaluation.figures import Figure, counted
 from ancestral.evaluation.hmc_density import hmc_density
 from ancestral.evaluation.unfinished import Unfinished, digest_of, seed_from
 from ancestral.models import LatentVariableModel
@@ -46,6 +46,8 @@ DRAWS = 320
 """Datapoints times chains per pass: enough for fast products, few enough that progress is seen."""
 SIMULATED = 16
 """Data drawn from the model for the gap of annealed importance sampling."""
+GAP = "ais-gap"
+"""The name of that step, which is none of the ladder's own."""
 
 
 def bounds(model: LatentVariableModel, x: Tensor, particles: int, y: Tensor | None = None) -> Bounds:
@@ -63,7 +65,7 @@ class _Step:
     rows: int
     """At once."""
     names: tuple[str, ...]
-    """Of what is computed for each row, the first of which is log p(x)."""
+    """Of what is computed for each row, the first of which is log p(x): of the row, or of one drawn from the model."""
     compute: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
     """From given values to these, ``[rows]`` each."""
     draws: int = 0
@@ -107,7 +109,7 @@ def evaluate(
         seed: of the draws; the random stream outside is left as it was.
         limit: evaluate only the first so many rows; 0 takes all.
         progress: called with the rows done, the rows in all, and the estimate so far, in nats; for one step of the
-            ladder after the other.
+            ladder after the other, and last for the data drawn from the model (ais).
         likelihood: which steps; the figures of ``"iwae"`` come first.
         chains: for each datapoint (ais, hmc).
         temperatures: between the start and the posterior (ais).
@@ -166,9 +168,12 @@ def evaluate(
     with torch.random.fork_rng(), evaluating(model):
         row = next(_given(model, data, split, 1))
         names = _names(model, row)
-        steps = {
-            name: _step(name, model, row, particles, chains, temperatures, leapfrog, start, compile) for name in asked
+        steps: dict[str, _Step] = {
+            name: _step(name, model, row, names.known, particles, chains, temperatures, leapfrog, start, compile)
+            for name in asked
         }
+        if "ais" in steps:
+            steps[GAP] = _gap(steps["ais"], model, names.known, chains, temperatures, leapfrog, start)
         identity = [digest_of(model), digest, str(data.config), split, total, seed] if keep else []
         files = {
             name: Unfinished(
@@ -179,20 +184,16 @@ def evaluate(
             )
             for name, step in steps.items()
         }
-        for name, step in steps.items():
-            with compiling() if compile and name == "iwae" else contextlib.nullcontext():
-                found[name] = _over_rows(step, model, data, split, total, seed, files[name], progress)
-        gap = None
-        if "ais" in steps:
-            torch.manual_seed(seed_from(seed, total))
-            given = next(_given(model, data, split, min(total, SIMULATED)))
-            q = model.q if start == "posterior" else None
-            gap = bidirectional(model.p, given, chains, temperatures, leapfrog, q=q)
+        for way, step in steps.items():
+            # the draws of the gap follow those of the rows
+            count, own = (min(total, SIMULATED), seed_from(seed, total)) if way == GAP else (total, seed)
+            with compiling() if compile and way == "iwae" else contextlib.nullcontext():
+                found[way] = _over_rows(step, model, data, split, count, own, files[way], progress)
         for file in files.values():
             file.remove()
     config = data.config
     preparation = "dequantized" if config.dequantize == "yes" else f"binarization {config.binarization}"
-    where = f"{data.name}, {split}, {'first ' if total < rows else ''}{total} rows, {preparation}"
+    where = f"{data.name}, {split}, {'first ' if total < rows else ''}{counted(total, 'row')}, {preparation}"
     if description.scale:
         where += ", standardized columns"
     if data.note:
@@ -209,24 +210,20 @@ def evaluate(
         )  # fmt: skip
 
     figures = []
-    for method in sorted(steps, key=LIKELIHOODS.index):
+    for method in sorted(asked, key=LIKELIHOODS.index):
         step, values = steps[method], found[method]
         one = figure(names.log_prob, values["log_prob"], step)
+        if "variance" in values:
+            one = dataclasses.replace(one, monte_carlo_error=_known(values["variance"].sum().sqrt() / total))
         if "acceptance" in values:
-            error = math.sqrt(values["variance"].sum().item()) / total
-            one = dataclasses.replace(
-                one,
-                monte_carlo_error=error if math.isfinite(error) else None,
-                acceptance=values["acceptance"].mean().item(),
-            )
+            one = dataclasses.replace(one, acceptance=_known(values["acceptance"].mean()))
         figures.append(one)
-        if gap is not None and method == "ais":
-            words = f"upper less lower estimate, {step.estimator}"
-            acceptance = (gap.lower.acceptance + gap.upper.acceptance).mean().item() / 2
-            n = len(gap.gap)
+        if method == "ais":
+            gap, acceptance = found[GAP]["gap"], _known(found[GAP]["acceptance"].mean())
             figures.append(Figure(
-                "gap of ais", gap.gap.mean().item(), "nats", "upper bound", words, _error(gap.gap), n, chains,
-                f"{n} draws of the model", seed=seed, likelihood=model.likelihood(), acceptance=acceptance,
+                "gap of ais", gap.mean().item(), "nats", steps[GAP].kind, steps[GAP].estimator, _error(gap), len(gap),
+                chains, f"{counted(len(gap), 'draw')} of the model", seed=seed, likelihood=model.likelihood(),
+                acceptance=acceptance,
             ))  # fmt: skip
         if "elbo" not in values:
             continue
@@ -245,6 +242,7 @@ def _step(
     name: str,
     model: LatentVariableModel,
     row: Mapping[str, Tensor],
+    known: tuple[str, ...],
     particles: int,
     chains: int,
     temperatures: int,
@@ -252,24 +250,30 @@ def _step(
     start: Start,
     compile: bool,
 ) -> _Step:
-    """The step of the ladder of that name; ``row`` holds the given values of one, which show what it takes."""
+    """The step of the ladder of that name.
+
+    Args:
+        row: the given values of one datapoint, which show what it takes.
+        known: the names of those that p knows.
+    """
     q = model.q if start == "posterior" else None
     moving = f"{chains:,} chains from {'p(z)' if q is None else 'q'}, {leapfrog:,} leapfrog steps"
     batch = max(1, DRAWS // chains)
     sampled = ("log_prob", "variance", "acceptance")
+    seen = known if q is None else tuple(row)
 
     def exact(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return {"log_prob": exact_log_prob(model.p, given)}
+        return {"log_prob": exact_log_prob(model.p, _only(known, given))}
 
     def iwae(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return vars(importance_weighted(model.p, model.q, given, particles, size, weigh))
 
     def ais(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        annealed = annealed_importance_sampling(model.p, given, chains, temperatures, leapfrog, q=q)
+        annealed = annealed_importance_sampling(model.p, _only(seen, given), chains, temperatures, leapfrog, q=q)
         return {name: getattr(annealed, name) for name in sampled}
 
     def hmc(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return vars(hmc_density(model.p, given, chains, leapfrog, q=q))
+        return vars(hmc_density(model.p, _only(seen, given), chains, leapfrog, q=q))
 
     hidden = bool(model.latents())
     if name == "exact" or (name == "iwae" and not hidden):
@@ -277,7 +281,9 @@ def _step(
         words = "sum over all values of the latent variables" if hidden else "density without latent variables"
         return _Step("exact", words, ROWS, ("log_prob",), exact)
     if name == "ais":
-        annealed_importance_sampling(model.p, row, chains, 2, 1, q=q)
+        if q is not None:
+            _check_start(q, row)
+        annealed_importance_sampling(model.p, _only(seen, row), chains, 2, 1, q=q)
         words = f"annealed importance sampling, {temperatures:,} temperatures, {moving}"
         return _Step("lower bound", words, batch, sampled, ais, chains)
     if name == "hmc":
@@ -291,7 +297,45 @@ def _step(
     weigh: Weigh = functools.partial(log_weights, model.p, model.q)
     if compile:
         weigh = compiled_bound(weigh, device.type)
-    return _Step("lower bound", words, rows, ("log_prob", "elbo", "log_likelihood", "kl"), iwae, particles, size)
+    bounded = ("log_prob", "variance", "elbo", "log_likelihood", "kl")
+    return _Step("lower bound", words, rows, bounded, iwae, particles, size)
+
+
+def _gap(
+    step: _Step,
+    model: LatentVariableModel,
+    known: tuple[str, ...],
+    chains: int,
+    temperatures: int,
+    leapfrog: int,
+    start: Start,
+) -> _Step:
+    """Annealed importance sampling, a step of the ladder, from both sides on data drawn from the model."""
+    q = model.q if start == "posterior" else None
+
+    def compute(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        both = bidirectional(model.p, given if q else _only(known, given), chains, temperatures, leapfrog, q=q)
+        acceptance = (both.lower.acceptance + both.upper.acceptance) / 2
+        return {"log_prob": both.lower.log_prob, "gap": both.gap, "acceptance": acceptance}
+
+    words, rows = f"upper less lower estimate, {step.estimator}", max(1, step.rows // 2)  # each is annealed twice
+    return _Step("upper bound", words, rows, ("log_prob", "gap", "acceptance"), compute, chains)
+
+
+def _only(names: Sequence[str], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: given[name] for name in names}
+
+
+def _check_start(q: Callable[[Trace], Any], row: Mapping[str, Tensor]) -> None:
+    """Raise where chains can't be annealed from q, whose density must be known wherever they go."""
+    trace = Trace((1, 1), row)
+    q(trace)
+    for name in trace.drawn:
+        if isinstance(trace.sites[name].distribution, FlowedNormal):
+            raise AncestralError(
+                f"ais can't start at the posterior of {name!r}, a normalizing flow, whose density is known at its own "
+                "draws alone, and not where the chains go. Leave start out: they then start at the prior."
+            )
 
 
 def _over_rows(
@@ -346,6 +390,11 @@ def _given(
         yield model.given(x, y)
 
 
+def _known(value: Tensor) -> float | None:
+    """None for NaN, and what is infinite: one chain has no variance, and one temperature no transition."""
+    return value.item() if bool(value.isfinite()) else None
+
+
 def _error(values: Tensor) -> float | None:
     """The standard error of a mean over datapoints."""
     return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
@@ -359,6 +408,8 @@ class _Names(NamedTuple):
     kl: str
     data_alone: bool
     """Whether the density is of the data alone, not of their labels too."""
+    known: tuple[str, ...]
+    """The given values that p draws or is conditioned on."""
 
 
 def _names(model: LatentVariableModel, given: Mapping[str, Tensor]) -> _Names:
@@ -386,6 +437,7 @@ def _names(model: LatentVariableModel, given: Mapping[str, Tensor]) -> _Names:
         f"E[{likelihood}]",
         f"KL(q({posterior}) || p({prior}))",
         observed == [model.observed],
+        (*observed, *conditions),
     )
 
 

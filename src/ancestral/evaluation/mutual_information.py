@@ -22,6 +22,7 @@ from ancestral.models.contract import evaluating
 from ancestral.objectives.elbo import random_parents
 from ancestral.objectives.expectation import batch_of
 from ancestral.objectives.hmc import check_counts
+from ancestral.objectives.log_joint import evaluated
 
 ROWS = 2_000
 """Datapoints of the aggregate posterior, at most."""
@@ -68,17 +69,24 @@ def mutual_information(q: Callable[[Trace], Any], given: Mapping[str, Tensor], d
         given: values by name, each with the N datapoints first.
         draws: how many datapoints have a draw, spread evenly; all where there are fewer.
 
+    Dropout and batch normalization are as after training.
+
     Returns:
         One for each layer, in the order in which q draws them. A layer that depends on nothing is left out, and so is
         one whose density is known at its own draws alone (a normalizing flow).
 
     Raises:
-        AncestralError: ``draws`` is below 1.
+        AncestralError: ``draws`` is below 1, or there are no datapoints.
 
     Sources: Hoffman and Johnson (2016), "ELBO surgery", section 2; the bound: Poole, Ozair, van den Oord, Alemi and
     Tucker (2019), "On variational bounds of mutual information", eq. 12.
     """
     check_counts(draws=draws)
+    with evaluated(q):
+        return _informed(q, given, draws)
+
+
+def _informed(q: Callable[[Trace], Any], given: Mapping[str, Tensor], draws: int) -> list[Information]:
     rows = batch_of(given)
     values: dict[str, list[Tensor]] = {}
     for part in _parts(given, rows, 500):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ancestral.data import Dataset
 from ancestral.errors import AncestralError
-from ancestral.evaluation.figures import Figure
+from ancestral.evaluation.figures import Figure, counted
 from ancestral.models.contract import CanClassify, CanLogProb, evaluating
 
 ROWS = 100
@@ -81,7 +81,7 @@ def out_of_distribution(
         unit = "nats" if isinstance(model, CanLogProb) else ""
         return Figure(
             name, values.mean().item(), unit, "estimate", scored, error, len(values), PARTICLES,
-            f"{of.name}, {split}, first {len(values)} rows" if limit else f"{of.name}, {split}",
+            f"{of.name}, {split}, first {counted(len(values), 'row')}" if limit else f"{of.name}, {split}",
             of.digest(split), seed,  # type: ignore[arg-type]
         )  # fmt: skip
 

@@ -339,4 +339,7 @@ def batch_of(given: Mapping[str, Tensor]) -> int:
         raise AncestralError('nothing is given: pass the observed variables, for example {"x": x}.')
     if len(set(sizes.values())) > 1:
         raise ShapeError(f"the given values disagree on the batch size: {sizes}.")
-    return next(iter(sizes.values()))
+    rows = next(iter(sizes.values()))
+    if not rows:
+        raise ShapeError(f"the batch is empty: the given {', '.join(sizes)} has no rows. Give at least one.")
+    return rows

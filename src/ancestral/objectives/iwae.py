@@ -74,6 +74,9 @@ class Bounds:
 
     log_prob: Tensor
     """log 1/K Σ w_k"""
+    variance: Tensor
+    """Of ``log_prob``, from how much the weights differ; NaN with one particle. It is too small where no particle has
+    found what has most of the mass."""
     elbo: Tensor
     """1/K Σ log w_k"""
     log_likelihood: Tensor
@@ -117,7 +120,7 @@ def bounds(
     rows, done = batch_of(given), 0
     device = next(iter(given.values())).device
     known, size = size is not None, size or 1
-    log_sum = torch.full((rows,), -math.inf, dtype=torch.float64, device=device)
+    log_sums = torch.full((2, rows), -math.inf, dtype=torch.float64, device=device)  # of w and w²
     sums = torch.zeros(3, rows, dtype=torch.float64, device=device)
     made, weigh = Made(), weigh or partial(log_weights, p, q)
     while done < particles_of(particles):
@@ -128,11 +131,13 @@ def bounds(
             parts, _ = log_weights(p, q, given, count)
         if not done and not known:
             size = at_once(particles, made.bytes, device)
-        log_sum = torch.logaddexp(log_sum, parts[0].logsumexp(0))
+        log_sums = torch.logaddexp(log_sums, torch.stack([parts[0], 2 * parts[0]]).logsumexp(1))
         sums += parts.sum(1)
         done += count
     means = sums / particles
-    return Bounds(log_sum - math.log(particles), means[0], means[1], means[2])
+    # Var(w) / (K E[w]²), to first order that of the logarithm of their mean; equal weights may round to below 0
+    variance = (particles * (log_sums[1] - 2 * log_sums[0]).exp() - 1).clamp(min=0) / (particles - 1)
+    return Bounds(log_sums[0] - math.log(particles), variance, means[0], means[1], means[2])
 
 
 def log_weights(

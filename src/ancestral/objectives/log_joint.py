@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform, biject_to, constraints
 
-from ancestral.core import AncestralSampling, Cost, Site, Trace
+from ancestral.core import AncestralSampling, Cost, Site, Trace, check_known
 from ancestral.distributions.support import base_of, check_support, is_density, support_of
-from ancestral.errors import AncestralError, GraphError
+from ancestral.errors import AncestralError, GraphError, ShapeError, nearest
+from ancestral.objectives.elbo import check_given
 from ancestral.objectives.expectation import batch_of
 
 
@@ -28,19 +29,24 @@ class LogJoint:
     Args:
         p: the model, a Joint or any module with state.
         given: the observed values by name, each with the batch first.
+        q: what :meth:`draw` draws from, given the observed values, instead of p(z).
 
     Raises:
         AncestralError: a latent variable is discrete, or given values lie outside the support of their likelihood.
-        GraphError: p has no latent variable, or none of the given values is one that it draws.
+        GraphError: p has no latent variable, or none of the given values is one that it draws, or a value is given for
+            a name that neither p nor q knows.
     """
 
-    def __init__(self, p: Callable[[Trace], Any], given: Mapping[str, Tensor]) -> None:
-        self.p, self.given, self.rows = p, dict(given), batch_of(given)
-        trace = self._drawn(1)
+    def __init__(
+        self, p: Callable[[Trace], Any], given: Mapping[str, Tensor], q: Callable[[Trace], Any] | None = None
+    ) -> None:
+        self.p, self.given, self.rows, self.q = p, dict(given), batch_of(given), q
+        trace = self._drawn(p, 1)
         self.observed = [name for name in trace.sites if name not in trace.drawn]
         """The variables whose values are given and that p has a density of."""
         if not self.observed:
             raise GraphError(f"p draws none of the given {', '.join(given)}: there is no likelihood of them.")
+        check_known((p, trace), *([] if q is None else [(q, self._drawn(q, 1))]))
         if not trace.drawn:
             raise GraphError("p has no latent variable: log p(x) is what it says, with nothing to estimate.")
         for name in self.observed:
@@ -91,38 +97,79 @@ class LogJoint:
 
     @torch.no_grad()
     def position(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Where the latent variables have given values, ``[chains, batch, *event]`` each: ``[chains, batch, d]``."""
-        chains = next(iter(values.values())).shape[0]
-        trace = Trace((chains, self.rows), {**self.given, **{name: values[name] for name in self.places}})
+        """Where the latent variables have given values, ``[chains, batch, *event]`` each: ``[chains, batch, d]``.
+
+        Raises:
+            GraphError, ShapeError: see :func:`at_draws`.
+        """
         with evaluated(self.p):
-            self.p(trace)
-        return self._position(trace)
+            return self._position(at_draws(self.p, self.given, values))
 
     @torch.no_grad()
     def draw(self, chains: int) -> Tensor:
-        """Draws from p(z), ``[chains, batch, d]``."""
-        return self._position(self._drawn(chains))
-
-    @torch.no_grad()
-    def draw_from(self, q: Callable[[Trace], Any], chains: int) -> Tensor:
-        """Draws from q(z | x), ``[chains, batch, d]``."""
-        trace = Trace((chains, self.rows), self.given, AncestralSampling())
-        with evaluated(q):
-            q(trace)
+        """Draws from q(z | x), or from p(z) without a q, ``[chains, batch, d]``."""
+        if self.q is None:
+            return self._position(self._drawn(self.p, chains))
+        trace = self._drawn(self.q, chains)
         for name in self.places:
             if name not in trace.sites:
                 raise GraphError(f"q does not draw {name!r}, a latent variable of p.")
         return self.position({name: trace[name] for name in self.places})
 
     @torch.no_grad()
-    def _drawn(self, chains: int) -> Trace:
+    def _drawn(self, model: Callable[[Trace], Any], chains: int) -> Trace:
         trace = Trace((chains, self.rows), self.given, AncestralSampling())
-        with evaluated(self.p):
-            self.p(trace)
+        with evaluated(self.p), evaluated(model):  # networks of p may be a part of q
+            model(trace)
         return trace
 
     def _position(self, trace: Trace) -> Tensor:
         return torch.cat([_to_reals(trace.sites[name]).reshape(*trace.shape, -1) for name in self.places], -1)
+
+
+def at_draws(p: Callable[[Trace], Any], given: Mapping[str, Tensor], draws: Mapping[str, Tensor]) -> Trace:
+    """A run of p at draws of its latent variables, ``[chains, batch, *event]`` each.
+
+    Raises:
+        GraphError: there are no draws, one of a variable that p does not draw, or none of one that it does.
+        ShapeError: a draw, or a given value, does not have the shape of its variable.
+    """
+    chains = next((draw.shape[:1] for draw in draws.values()), (0,))
+    if 0 in chains:
+        raise GraphError(
+            "there are no draws of latent variables: give those of each, or use log_likelihood where p has none."
+        )
+    trace = Trace((*chains, batch_of(given)), given, _Taken(draws))
+    p(trace)
+    for name in draws:
+        if name in given:
+            raise GraphError(f"there are draws of {name!r}, which is given too: leave one of them out.")
+        if name not in trace.sites:
+            raise GraphError(f"there are draws of {name!r}, which p does not draw. " + nearest(name, trace.drawn))
+    check_given(trace, given)
+    return trace
+
+
+class _Taken:
+    """Takes draws by name instead of drawing, where they have the shape of their variable."""
+
+    def __init__(self, draws: Mapping[str, Tensor]) -> None:
+        self.draws = draws
+
+    def draw(self, name: str, distribution: Distribution, trace: Trace) -> Tensor:
+        if name not in self.draws:
+            raise GraphError(f"no value is given for {name!r}, a variable of p: give draws of it too.")
+        draws, whole = self.draws[name], (*trace.shape, *distribution.event_shape)
+        if tuple(draws.shape) != whole:
+            raise ShapeError(
+                f"the draws of {name!r} have shape {tuple(draws.shape)}, but its {type(distribution).__name__} in p "
+                f"takes (chains, batch, *event) = {whole}: give as many chains of every variable, each of the whole "
+                "batch."
+            )
+        return draws
+
+    def term(self, site: Site, cost: Cost) -> Tensor | None:
+        return None
 
 
 class _Place(NamedTuple):

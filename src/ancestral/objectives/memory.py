@@ -13,16 +13,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 SHARE = 0.25
 """Of the free memory, what one pass may take."""
+UNKNOWN = 1 << 30
+"""Bytes that one pass may take where nobody says how much memory is free."""
 FAST = 1 << 27
 """Bytes that the tensors of one pass of a processor may have together. Fewer are not worth their calls; more leave its
 caches, until the allocator gives each back: see :func:`ancestral.training.optimization.keep_freed_memory`."""
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that can be taken on a device without anything being moved out; without bound where nobody says."""
+    """Bytes that can be taken on a device without anything being moved out; infinite where nobody says."""
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for what comes
         return float(torch.cuda.mem_get_info(device)[0] + kept)
+    if device.type != "cpu":
+        return math.inf
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return 1024 * float(next(line.split()[1] for line in lines if line.startswith("MemAvailable:")))
@@ -63,7 +67,8 @@ def at_once(count: int, each: int, device: torch.device) -> int:
 
     Fewer than all are a power of two: the draws of a seed depend on it, and should not follow every byte of memory.
     """
-    room = free_memory(device) * SHARE
+    free = free_memory(device)
+    room = free * SHARE if math.isfinite(free) else UNKNOWN
     if device.type == "cpu":
         room = min(room, FAST)
     fitting = max(1.0, room / max(1, each))

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ancestral.core import Trace
-from ancestral.errors import GraphError, ShapeError, nearest
-from ancestral.objectives.expectation import batch_of
+from ancestral.core import Trace, check_known
+from ancestral.errors import ShapeError
 from ancestral.objectives.hmc import STEP, adapted, check_counts, check_target, state_at, transition
-from ancestral.objectives.log_joint import LogJoint
+from ancestral.objectives.log_joint import LogJoint, at_draws
 
 
 class Chains(NamedTuple):
@@ -104,22 +103,12 @@ def monte_carlo_em(p: Callable[[Trace], Any], given: Mapping[str, Tensor], value
         ``[batch]``, differentiable in the parameters of p.
 
     Raises:
-        GraphError: there are no draws, one of a variable that p does not draw, or none of one that it does.
+        GraphError: there are no draws, one of a variable that p does not draw, or none of one that it does; or a value
+            is given for a name that p does not know.
         ShapeError: a value does not have the shape of its variable.
 
     Source: Wei and Tanner (1990); Kingma and Welling (2014), appendix E.
     """
-    if not values:
-        raise GraphError(
-            "there are no draws of latent variables: give those of posterior_draws, or use log_likelihood."
-        )
-    chains = next(iter(values.values())).shape[0]
-    drawn = {name: value.detach() for name, value in values.items()}
-    trace = Trace((chains, batch_of(given)), {**given, **drawn})
-    p(trace)
-    if trace.drawn:
-        raise GraphError(f"no value is given for {trace.drawn[0]!r}, a variable of p: give draws of it too.")
-    for name in drawn:
-        if name not in trace.sites:
-            raise GraphError(f"there are draws of {name!r}, which p does not draw. " + nearest(name, trace.sites))
+    trace = at_draws(p, given, {name: value.detach() for name, value in values.items()})
+    check_known((p, trace))
     return -trace.log_prob().expand(trace.shape).mean(0)

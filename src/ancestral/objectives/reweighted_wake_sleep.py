@@ -95,5 +95,5 @@ def reweighted_wake_sleep_terms(
         wake=-(weights * log_p).sum(0),
         q_loss=sum(losses[1:], losses[0]),
         bound=log_weight.logsumexp(0) - math.log(particles),
-        effective_sample_size=1 / weights.square().sum(0),
+        effective_sample_size=(1 / weights.square().sum(0)).clamp(max=particles),  # which rounding may exceed
     )

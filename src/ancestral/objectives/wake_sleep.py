@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancestral.core import Trace
+from ancestral.core import Trace, check_known
 from ancestral.errors import GraphError
 from ancestral.objectives.elbo import check_same_latents
 from ancestral.objectives.expectation import batch_of
@@ -68,6 +68,7 @@ def recognize(
     values = {name: v if v is given.get(name) else v.detach() for name, v in recognized.values.items()}
     scored = Trace(recognized.shape, values)
     p(scored)
+    check_known((q, recognized), (p, scored))
     check_same_latents(scored, recognized)
     return recognized, scored
 
