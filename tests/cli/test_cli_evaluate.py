@@ -20,7 +20,9 @@ def test_table_and_json_agree(command: Any, runs: Any, tmp_path: Path) -> None:
     ended = command("evaluate", runs.vae, "--particles", 3, "--limit", 11, "--json", out)
     assert ended.status == 0
     record = json.loads(out.read_text(encoding="utf-8"))
-    lines = ended.out.split("\n\n")[0].splitlines()
+    *lines, last = ended.out.split("\n\n")[0].splitlines()
+    error = record["figures"][0]["monte_carlo_error"]
+    assert last == f"log p(x), importance-weighted: ± {error:.4f} by another seed"
     assert len(lines) == len(record["figures"]) == 8
     for line, figure in zip(lines, record["figures"], strict=True):
         cells = re.split(r" {2,}", line)

@@ -180,7 +180,7 @@ def test_they_learn_the_digits_are_kept_and_used(tmp_path: Path, name: str, sett
     page = write_report(tmp_path / "run", particles=3, limit=17).read_text(encoding="utf-8")
     assert "Map of z2" in page
     assert "likelihood and 7 + 3 latent dimensions" in page
-    assert "Each row has one draw of z2, which stays; z1 and the data are drawn anew" in page
+    assert "Each row has one draw of z2, which stays, and each column a new one of z1." in page
 
 
 @pytest.mark.parametrize("config", [HierarchicalVAEConfig, LadderVAEConfig])
