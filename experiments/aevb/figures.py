@@ -306,9 +306,10 @@ def panel(axes: Any, chosen: dict[str, dict[str, Any]], title: str, limits: tupl
         for split, style in (("train", "-"), ("test", "--")):
             points = [point for point in record["curve"] if split in point]
             samples, values = ([point[key] for point in points] for key in ("samples", split))
+            style += "." * (len(points) == 1)
             axes.plot(samples, values, style, color=COLORS[rule], label=f"{LABELS[rule]} ({split})", linewidth=1.2)
     axes.set_title(title, fontsize=9)
-    axes.set_ylim(*limits)
+    axes.set(xscale="log", xlim=(1e4, 1e7), ylim=limits)
     axes.grid(alpha=0.3)
 
 
@@ -321,7 +322,7 @@ def draw() -> None:
 
     found = records("bound")
     columns = {"mnist": (3, 5, 10, 20, 200), "frey": (2, 5, 10, 20)}
-    limits = {"mnist": (-150, -90), "frey": (0, 1600)}
+    limits = {"mnist": (-200, -90), "frey": (0, 1600)}
     if found:
         figure, grid = pyplot.subplots(2, 5, figsize=(14, 5.6), dpi=100)
         for row, data in enumerate(columns):
@@ -334,7 +335,6 @@ def draw() -> None:
                 chosen = {name: record for name, record in found.items() if name.startswith(f"bound/{data}/{latent}/")}
                 title = f"{'MNIST' if data == 'mnist' else 'Frey Faces'}, {latent} latent dimensions"
                 panel(axes, chosen, title, limits[data])
-                axes.set_xscale("log")
         grid[0][0].set_ylabel("ELBO, nats per image")
         grid[1][0].set_ylabel("ELBO, nats per image")
         grid[1][2].set_xlabel("training samples seen")
@@ -347,8 +347,7 @@ def draw() -> None:
         figure, grid = pyplot.subplots(1, 2, figsize=(9, 3.6), dpi=100)
         for axes, rows in zip(grid, ROWS, strict=True):
             chosen = {name: record for name, record in found.items() if name.startswith(f"likelihood/{rows}/")}
-            panel(axes, chosen, f"{rows:,} training rows", (-180, -120))
-            axes.set_xscale("log")
+            panel(axes, chosen, f"{rows:,} training rows", (-200, -100))
             axes.set_xlabel("training samples seen")
             if chosen:
                 axes.legend(fontsize=7)
@@ -373,7 +372,7 @@ def pictures() -> None:
         name = f"bound/mnist/{latent}/aevb"
         if (HERE / "runs" / name / "checkpoint").exists():
             torch.manual_seed(0)
-            means = load(name).model.sample(100)
+            means = load(name).model.sample(100, mean=True)
             save_picture(grid(means, 10, zoom=1), HERE / f"figure-5-{latent}.png")
 
 
@@ -394,13 +393,18 @@ def claims() -> str:
         last = max(curves[0].keys() & curves[1].keys())
         mine, theirs = (curve[last] for curve in curves)
         needed = next((n for n, point in curves[0].items() if point["train"] >= theirs["train"]), None)
-        best = max(point["test"] for n, point in curves[0].items() if n <= last and "test" in point)
+        tests = [point["test"] for n, point in curves[0].items() if n <= last and "test" in point]
+        fallen = f"{max(tests) - mine['test']:.2f}" if "test" in mine else "–"
         lines.append(
-            f"| {name.removesuffix('/aevb')} | {last:,} | {mine['train']:.2f} / {mine['test']:.2f} "
-            f"| {theirs['train']:.2f} / {theirs['test']:.2f} | {'never' if needed is None else f'{needed:,}'} "
-            f"| {best - mine['test']:.2f} |"
+            f"| {name.removesuffix('/aevb')} | {last:,} | {both(mine)} | {both(theirs)} "
+            f"| {'never' if needed is None else f'{needed:,}'} | {fallen} |"
         )
     return "\n".join(lines)
+
+
+def both(point: dict[str, float]) -> str:
+    """Training / test, the latter where it was measured."""
+    return f"{point['train']:.2f} / " + (f"{point['test']:.2f}" if "test" in point else "–")
 
 
 def drive(names: list[str], asked: float | None, jobs: int) -> int:
