@@ -125,8 +125,8 @@ def test_what_moves_the_chains_is_said(continuous: LatentVariableModel) -> None:
 
 
 def test_what_is_not_known_is_not_said(continuous: LatentVariableModel) -> None:
-    ways = {"likelihood": ["ais", "iwae"], "chains": 1, "temperatures": 1, "leapfrog": 1, "limit": 1}
-    bound, *_, annealed, gap = evaluate(continuous, dataset(), 1, **ways)  # type: ignore[arg-type]
+    ways: dict[str, Any] = {"likelihood": ["ais", "iwae"], "chains": 1, "temperatures": 1, "leapfrog": 1, "limit": 1}
+    bound, *_, annealed, gap = evaluate(continuous, dataset(), 1, **ways)
     assert bound.data == "small, test, first 1 row, binarization none"
     assert gap.data == "1 draw of the model"
     for figure in (bound, annealed, gap):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ancestral.core import Trace
 from ancestral.data import Dataset
+from ancestral.data.dataset import SplitName
 from ancestral.errors import AncestralError
 from ancestral.evaluation.figures import Figure, counted
 from ancestral.evaluation.unfinished import Unfinished, digest_of, seed_from
@@ -124,7 +125,7 @@ def amortization_gap(
     data: Dataset,
     rows: int = 100,
     steps: int = 500,
-    split: str = "test",
+    split: SplitName = "test",
     particles: int = 1000,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -154,7 +155,7 @@ def amortization_gap(
     if not rows:
         raise AncestralError(f"{data.name} has no rows in its {split} split. Choose another --split.")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    identity = [digest_of(model), data.digest(split), str(data.config), split, rows, steps, particles, seed]  # type: ignore[arg-type]
+    identity = [digest_of(model), data.digest(split), str(data.config), split, rows, steps, particles, seed]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     file = Unfinished(Path(f"{os.fspath(keep)}.gaps.unfinished") if keep else None, key)
     names = ("approximation", "amortization")
@@ -167,7 +168,7 @@ def amortization_gap(
     passes = math.ceil(rows / ROWS)
     with torch.random.fork_rng(), evaluating(model):
         for i in range(math.ceil(done / ROWS), passes):
-            x, y = next(data.batches(split, ROWS, shuffle=False, device=device, start=i))  # type: ignore[arg-type]
+            x, y = next(data.batches(split, ROWS, shuffle=False, device=device, start=i))
             given = {name: value[: rows - done] for name, value in model.given(x, y).items()}
             torch.manual_seed(seed_from(seed, done))
             heard = progress and functools.partial(_tell, progress, i * steps, passes * steps)
@@ -183,7 +184,7 @@ def amortization_gap(
         error = values.std().item() / math.sqrt(rows) if rows > 1 else None
         return Figure(
             name, values.mean().item(), "nats", "estimate", words, error, rows, particles,
-            f"{data.name}, {split}, first {counted(rows, 'row')}", data.digest(split), seed,  # type: ignore[arg-type]
+            f"{data.name}, {split}, first {counted(rows, 'row')}", data.digest(split), seed,
             model.likelihood(),
         )  # fmt: skip
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ancestral.configs.data import HIDDEN
 from ancestral.data import Dataset
+from ancestral.data.dataset import SplitName
 from ancestral.errors import AncestralError, ShapeError
 from ancestral.evaluation.figures import Figure
 from ancestral.models.contract import CanClassify, evaluating
@@ -29,7 +30,7 @@ LARGEST_LOG_TEMPERATURE = 7.0
 """Temperatures between exp(-7) and exp(7) are tried: a classifier that is always right is better the colder it is."""
 
 
-def classification(model: nn.Module, data: Dataset, split: str = "test", seed: int = 0) -> list[Figure]:
+def classification(model: nn.Module, data: Dataset, split: SplitName = "test", seed: int = 0) -> list[Figure]:
     """Accuracy, log loss and calibration error of a classifier on held-out rows, with standard errors.
 
     The last two are given before and after temperature scaling, which is fitted on the validation rows: never on those
@@ -55,7 +56,7 @@ def classification(model: nn.Module, data: Dataset, split: str = "test", seed: i
 
     def figure(name: str, value: float, unit: str, estimator: str, error: float | None = None) -> Figure:
         estimated = "calibration" in name or name == "temperature" or "particles" in estimator
-        where, digest = f"{data.name}, {split}", data.digest(split)  # type: ignore[arg-type]
+        where, digest = f"{data.name}, {split}", data.digest(split)
         kind = "estimate" if estimated else "exact"
         return Figure(name, value, unit, kind, estimator, error, n, data=where, digest=digest, seed=seed)
 
@@ -142,14 +143,14 @@ def _check(log_probs: Tensor, y: Tensor) -> None:
 
 
 @torch.no_grad()
-def _predicted(model: CanClassify, data: Dataset, split: str, seed: int) -> tuple[Tensor, Tensor]:
+def _predicted(model: CanClassify, data: Dataset, split: SplitName, seed: int) -> tuple[Tensor, Tensor]:
     """log p(y | x) and y of the rows of a split whose label is known, ``[n, classes]`` in float64 and ``[n]``."""
     assert isinstance(model, nn.Module)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     log_probs, labels = [torch.zeros(0, 1)], [torch.zeros(0, dtype=torch.int64)]
     with torch.random.fork_rng(), evaluating(model):
         torch.manual_seed(seed)
-        for x, y in data.batches(split, ROWS, shuffle=False, device=device):  # type: ignore[arg-type]
+        for x, y in data.batches(split, ROWS, shuffle=False, device=device):
             if y is not None and (y != HIDDEN).any():
                 log_probs.append(model.log_classify(x[y != HIDDEN]).double().cpu())
                 labels.append(y[y != HIDDEN].cpu())

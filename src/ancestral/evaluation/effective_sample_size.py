@@ -7,6 +7,7 @@ import math
 import torch
 
 from ancestral.data import Dataset
+from ancestral.data.dataset import SplitName
 from ancestral.errors import AncestralError
 from ancestral.evaluation.figures import Figure, counted
 from ancestral.models import LatentVariableModel
@@ -22,7 +23,7 @@ DRAWS = 10_000
 
 @torch.no_grad()
 def effective_sample_size(
-    model: LatentVariableModel, data: Dataset, particles: int = 100, split: str = "test", seed: int = 0
+    model: LatentVariableModel, data: Dataset, particles: int = 100, split: SplitName = "test", seed: int = 0
 ) -> Figure:
     r"""The effective sample size of K draws from q(z | x) as draws from p(z | x), a mean over the first 100 rows.
 
@@ -45,7 +46,7 @@ def effective_sample_size(
     if not rows:
         raise AncestralError(f"{data.name} has no rows in its {split} split. Choose another --split.")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    x, y = next(data.batches(split, rows, shuffle=False, device=device))  # type: ignore[arg-type]
+    x, y = next(data.batches(split, rows, shuffle=False, device=device))
     step, found = max(1, DRAWS // particles), []
     with torch.random.fork_rng(), evaluating(model):
         torch.manual_seed(seed)
@@ -61,5 +62,5 @@ def effective_sample_size(
     return Figure(
         "effective sample size", values.mean().item(), f"of {particles}", "estimate",
         f"weights of {particles} particles from q", values.std().item() / math.sqrt(rows) if rows > 1 else None, rows,
-        particles, f"{data.name}, {split}, first {counted(rows, 'row')}", data.digest(split), seed,  # type: ignore[arg-type]
+        particles, f"{data.name}, {split}, first {counted(rows, 'row')}", data.digest(split), seed,
     )  # fmt: skip

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ancestral.data import Dataset
+from ancestral.data.dataset import SplitName
 from ancestral.errors import AncestralError
 from ancestral.evaluation.figures import Figure
 from ancestral.models import LatentVariableModel
@@ -19,7 +20,7 @@ from ancestral.models.latent_variable import (
 )
 
 
-def activity(model: LatentVariableModel, data: Dataset, split: str = "test") -> dict[str, Tensor]:
+def activity(model: LatentVariableModel, data: Dataset, split: SplitName = "test") -> dict[str, Tensor]:
     """How much the posterior mean of each latent unit moves with the data: see
     :func:`ancestral.models.latent_variable.activity`.
 
@@ -30,15 +31,15 @@ def activity(model: LatentVariableModel, data: Dataset, split: str = "test") -> 
 
 
 def _batches(
-    model: LatentVariableModel, data: Dataset, split: str, size: int
+    model: LatentVariableModel, data: Dataset, split: SplitName, size: int
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     if not len(getattr(data, split)):
         raise AncestralError(f"{data.name} has no rows in its {split} split. Choose another --split.")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    return data.batches(split, size, shuffle=False, device=device)  # type: ignore[arg-type]
+    return data.batches(split, size, shuffle=False, device=device)
 
 
-def active_units(model: LatentVariableModel, data: Dataset, split: str = "test") -> list[Figure]:
+def active_units(model: LatentVariableModel, data: Dataset, split: SplitName = "test") -> list[Figure]:
     """How many units of each latent variable are active, A_u > 0.01; no figure where :func:`activity` has none."""
     found = activity(model, data, split)
     draws = draws_of_means(model, *next(_batches(model, data, split, 1))) if found else {}
@@ -52,7 +53,7 @@ def active_units(model: LatentVariableModel, data: Dataset, split: str = "test")
             + (f", by {draws[name]} draws" if name in draws else "")
             + (" of the variables before it" if name in later else ""),
             datapoints=len(getattr(data, split)),
-            data=f"{data.name}, {split}", digest=data.digest(split),  # type: ignore[arg-type]
+            data=f"{data.name}, {split}", digest=data.digest(split),
         )
         for name, values in found.items()
     ]  # fmt: skip

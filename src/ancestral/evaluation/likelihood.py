@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ancestral.core import Joint, Trace
 from ancestral.data import Dataset
+from ancestral.data.dataset import SplitName
 from ancestral.distributions import FlowedNormal, bits_per_dimension
 from ancestral.distributions.support import is_density
 from ancestral.errors import AncestralError, nearest
@@ -77,7 +78,7 @@ def evaluate(
     model: object,
     data: Dataset,
     particles: int = 100,
-    split: str = "test",
+    split: SplitName = "test",
     seed: int = 0,
     limit: int = 0,
     progress: Callable[[int, int, float], None] | None = None,
@@ -163,7 +164,7 @@ def evaluate(
             "discretized_logistic."
         )
     keep_freed_memory()
-    digest = data.digest(split)  # type: ignore[arg-type]
+    digest = data.digest(split)
     found: dict[str, dict[str, Tensor]] = {}
     with torch.random.fork_rng(), evaluating(model):
         row = next(_given(model, data, split, 1))
@@ -342,7 +343,7 @@ def _over_rows(
     step: _Step,
     model: LatentVariableModel,
     data: Dataset,
-    split: str,
+    split: SplitName,
     total: int,
     seed: int,
     file: Unfinished,
@@ -382,11 +383,11 @@ def _over_rows(
 
 
 def _given(
-    model: LatentVariableModel, data: Dataset, split: str, rows: int, start: int = 0
+    model: LatentVariableModel, data: Dataset, split: SplitName, rows: int, start: int = 0
 ) -> Iterator[dict[str, Tensor]]:
     """The given values of so many rows after the other, from a batch on."""
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    for x, y in data.batches(split, rows, shuffle=False, device=device, start=start):  # type: ignore[arg-type]
+    for x, y in data.batches(split, rows, shuffle=False, device=device, start=start):
         yield model.given(x, y)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ancestral.core import AncestralSampling, Joint, Trace
 from ancestral.data import Dataset
+from ancestral.data.dataset import SplitName
 from ancestral.distributions import FlowedNormal
 from ancestral.distributions.support import enumerate_support
 from ancestral.errors import AncestralError, EstimatorError
@@ -192,7 +193,7 @@ def _parts(values: Mapping[str, Tensor], rows: int, step: int) -> Iterator[dict[
         yield {name: value[begin : begin + step] for name, value in values.items()}
 
 
-def information(model: LatentVariableModel, data: Dataset, split: str = "test", seed: int = 0) -> list[Figure]:
+def information(model: LatentVariableModel, data: Dataset, split: SplitName = "test", seed: int = 0) -> list[Figure]:
     """:func:`mutual_information` of each layer of a model's latent variables, in nats; none where q is p itself.
 
     Args:
@@ -209,7 +210,7 @@ def information(model: LatentVariableModel, data: Dataset, split: str = "test", 
         return []
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     index = np.linspace(0, len(part) - 1, min(ROWS, len(part))).round().astype(np.int64)
-    x = data.rows(split, index).to(device)  # type: ignore[arg-type]
+    x = data.rows(split, index).to(device)
     y = None if part.y is None else torch.as_tensor(part.y[index]).to(device)
     with torch.random.fork_rng(), evaluating(model):
         torch.manual_seed(seed)
@@ -222,6 +223,6 @@ def information(model: LatentVariableModel, data: Dataset, split: str = "test", 
             one.values.mean().item(), "nats", "exact" if one.exact else "lower bound",
             f"{mixture}, sum over all values" if one.summed else f"{mixture}, {n:,} draws",
             None if one.exact or n == 1 else one.values.std().item() / math.sqrt(n),
-            len(x), 0 if one.summed else n, f"{data.name}, {split}", data.digest(split), seed,  # type: ignore[arg-type]
+            len(x), 0 if one.summed else n, f"{data.name}, {split}", data.digest(split), seed,
         ))  # fmt: skip
     return figures

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.data import Dataset
+from ancestral.data.dataset import SplitName
 from ancestral.errors import AncestralError
 from ancestral.evaluation.figures import Figure, counted
 from ancestral.models.contract import CanClassify, CanLogProb, evaluating
@@ -23,7 +24,7 @@ def out_of_distribution(
     model: nn.Module,
     data: Dataset,
     other: Dataset,
-    split: str = "test",
+    split: SplitName = "test",
     limit: int = 0,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -82,7 +83,7 @@ def out_of_distribution(
         return Figure(
             name, values.mean().item(), unit, "estimate", scored, error, len(values), PARTICLES,
             f"{of.name}, {split}, first {counted(len(values), 'row')}" if limit else f"{of.name}, {split}",
-            of.digest(split), seed,  # type: ignore[arg-type]
+            of.digest(split), seed,
         )  # fmt: skip
 
     area, error = auroc(inside, outside)
@@ -141,11 +142,11 @@ def _scores(model: nn.Module, x: Tensor) -> Tensor:
     return 1 - model.classify(x).max(-1).values
 
 
-def _rows(model: nn.Module, data: Dataset, of: Dataset, split: str, limit: int) -> Iterator[Tensor]:
+def _rows(model: nn.Module, data: Dataset, of: Dataset, split: SplitName, limit: int) -> Iterator[Tensor]:
     """Rows as the model knows them: columns of a table in the units of its own training rows."""
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     known, done = data.description, 0
-    for x, _ in of.batches(split, ROWS, shuffle=False, device=device):  # type: ignore[arg-type]
+    for x, _ in of.batches(split, ROWS, shuffle=False, device=device):
         if known.scale and of is not data:
             offset, scale = (x.new_tensor(values, dtype=torch.float64) for values in (known.offset, known.scale))
             x = ((torch.as_tensor(of.to_original(x)).to(offset) - offset) / scale).to(x)
