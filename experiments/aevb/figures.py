@@ -220,7 +220,8 @@ def reproduce(name: str, samples: int) -> None:
     parts: dict[str, Any] = {}
     state: dict[str, Any] = {"seen": 0, "curve": [], "seconds": 0.0}
     if has_checkpoint(kept):
-        parts, state = read_checkpoint(kept)
+        parts, stored = read_checkpoint(kept)
+        state = {key: value for key, value in stored.items() if key not in ("format", "digests")}  # of the files
     started = time.monotonic() - state["seconds"]
     if "step size" not in state:
         state |= choice(name)

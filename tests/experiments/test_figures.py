@@ -41,8 +41,13 @@ def test_a_cell_that_is_continued_is_the_one_that_was_not_interrupted(figures: A
 
     figures.reproduce(cell, 700)
     assert [samples for samples, *_ in curve()] == [500, 700]
+    first = figures.read_record(figures.record_of(cell))
     figures.reproduce(cell, 1_100)
     whole = curve()
+    continued = figures.read_record(figures.record_of(cell))
+    assert continued.keys() == first.keys()
+    assert continued["digests"] == first["digests"]  # of the data
+    assert figures.load(cell).value(figures.Cell(cell).train) == whole[-1][1]  # the checkpoint is whole
     assert [samples for samples, *_ in whole] == [500, 700, 1_100]
     file = figures.record_of(cell)
     before = file.read_bytes()

@@ -361,8 +361,7 @@ with RunFolder(sys.argv[1]).lock():
 def test_reading_beside_a_process_that_trains_finds_no_damage(run: Path) -> None:
     """What training replaces and what it has not finished is neither damaged nor foreign."""
     last = run / "checkpoints" / "last"
-    parts, read = read_checkpoint(last)
-    state = {name: value for name, value in read.items() if name not in ("format", "digests")}
+    parts, state = read_checkpoint(last)
     notes: list[str] = []
     seen, done = set(), threading.Event()
 

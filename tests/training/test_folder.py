@@ -38,6 +38,16 @@ def test_a_checkpoint_is_read_as_it_was_written(place: Path) -> None:
     assert [entry.name for entry in place.parent.iterdir()] == ["last"]
 
 
+def test_a_state_that_was_read_can_be_written_again(place: Path) -> None:
+    """With other tensors: its digests are theirs."""
+    parts, state = read_checkpoint(place)
+    parts["model"]["w"] += 1
+    write_checkpoint(place, parts, {**state, "step": 5})
+    parts, state = read_checkpoint(place)
+    assert torch.equal(parts["model"]["w"], torch.arange(1.0, 8.0))
+    assert state["step"] == 5
+
+
 def test_weights_that_share_memory_are_written_each(tmp_path: Path) -> None:
     w = torch.arange(6.0)
     write_checkpoint(tmp_path / "last", {"model": {"a": w, "b": w.view(2, 3).T}}, {})

@@ -46,7 +46,8 @@ class _DamageError(Exception):
 def write_checkpoint(place: Path, parts: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
     """Write ``<part>.safetensors`` for each part and ``state.json``, as one directory that appears at once.
 
-    The checkpoint before stays beside it as ``<place>.old``.
+    The checkpoint before stays beside it as ``<place>.old``. A state that was read may be written again: its format and
+    digests, which were the other checkpoint's, are written anew.
 
     Raises:
         AncestralError: the disk is full or can't be written; the previous checkpoint is left as it was.
@@ -60,7 +61,7 @@ def write_checkpoint(place: Path, parts: Mapping[str, Tensors], state: Mapping[s
             save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, file)
             flush(file)
             digests[part] = _digest(file)
-        content = {"format": FORMAT, "digests": digests, **state}
+        content = {**state, "format": FORMAT, "digests": digests}
         file = new / "state.json"
         file.write_text(json.dumps({"digest": _digest_of(content), **content}, allow_nan=False), encoding="utf-8")
         flush(file)
