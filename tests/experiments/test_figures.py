@@ -82,6 +82,9 @@ def test_the_claims_compare_at_the_same_samples(figures: Any) -> None:
     assert "| bound/frey/2 | 700 | 7.00 / 5.00 | 3.00 / 2.00 | 500 | 0.00 |" in figures.claims()
     figures.write_record(figures.record_of("bound/frey/2/wake-sleep"), record((1_100, 13.0, 5.5)))
     assert "| bound/frey/2 | 1,100 | 11.00 / 4.50 | 13.00 / 5.50 | never | 0.50 |" in figures.claims()
+    del mine["curve"][1]["test"]
+    figures.write_record(figures.record_of(CELL), mine)
+    assert "| bound/frey/2 | 1,100 | 11.00 / 4.50 | 13.00 / 5.50 | never | – |" in figures.claims()  # nobody knows
 
 
 def test_an_unknown_cell_is_an_error(figures: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         "state.json is not as it was",
     ),
     "a digit changed": (
-        lambda place: (place / "state.json").write_text((place / "state.json").read_text().replace("3}", "2}")),
+        lambda place: (place / "state.json").write_text((place / "state.json").read_text().replace(': 3,', ': 2,')),
         "state.json is not as it was",
     ),
     "a part elsewhere": (
