@@ -120,7 +120,7 @@ class Cell:
         config, prepared = VAEConfig(activation="tanh", **settings).resolve(dataset.requested, raw, "none")
         dataset = dataset.prepared(prepared.binarization, prepared.dequantize)
         torch.manual_seed(0)
-        vae = variational_autoencoder(config, dataset.description)  # type: ignore[arg-type]
+        vae = variational_autoencoder(config, dataset.description)
         self.model = LatentVariableModel(vae.p, vae.q)
         for parameter in self.model.parameters():
             nn.init.normal_(parameter, std=0.01)
